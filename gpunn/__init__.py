@@ -1,0 +1,83 @@
+"""gpunn: neural networks from first principles, on NumPy, CuPy and any array library of the array API standard.
+
+    import gpunn as gn
+
+    net = gn.mlp([784, 100, 10], output="softmax")
+    trainer = gn.Trainer(net, loss=gn.SoftmaxCrossEntropy(), optimizer=gn.Adam(1e-3))
+    trainer.fit((X, Y), epochs=10)
+
+Every gradient is derived by hand and stands beside its function in `gpunn.ops`.
+"""
+
+from gpunn import data, init, layers, losses, models, ops, optim, schedules
+from gpunn.data import Batches, Dataset, datasets
+from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host
+from gpunn.errors import *  # noqa: F403
+from gpunn.errors import __all__ as _errors
+from gpunn.io import load, save
+from gpunn.layers import *  # noqa: F403
+from gpunn.layers import __all__ as _layers
+from gpunn.losses import (
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quadratic,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+)
+from gpunn.models import mlp
+from gpunn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from gpunn.params import Buffer, Param
+from gpunn.testing import gradcheck
+from gpunn.train import Callback, EpochTable, History, Trainer, load_checkpoint, save_checkpoint
+
+__version__ = "0.1.0"
+
+__all__ = [
+    *_errors,
+    *_layers,
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Batches",
+    "Buffer",
+    "Callback",
+    "Dataset",
+    "Device",
+    "DeviceReport",
+    "EpochTable",
+    "History",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Optimizer",
+    "Param",
+    "Quadratic",
+    "RMSprop",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "Trainer",
+    "data",
+    "datasets",
+    "device",
+    "device_of",
+    "devices",
+    "gradcheck",
+    "init",
+    "layers",
+    "load",
+    "load_checkpoint",
+    "losses",
+    "mlp",
+    "models",
+    "namespace",
+    "ops",
+    "optim",
+    "save",
+    "save_checkpoint",
+    "schedules",
+    "to_host",
+]

@@ -1,0 +1,238 @@
+"""The command `gpunn`.
+
+Exit codes: 0 done, 1 training diverged or a gradient is wrong, 2 a wrong option, 3 the device is not available, 4 a bad
+file, 130 and 143 stopped by Ctrl-C or SIGTERM with the checkpoint written.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpunn.errors import GpunnError, OptionError
+from gpunn.train.config import Config
+
+__all__ = ["main"]
+
+_TOLERANCE = 1e-7  # of `gpunn gradcheck`
+_WITH_RESUME = ("data_dir", "device", "epochs", "patience")  # what may be said again with --resume
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process if None); returns the exit code."""
+    options = vars(_parser().parse_args(arguments))
+    command: Callable[..., int] = options.pop("command")
+    try:
+        return command(**options)
+    except GpunnError as error:
+        print(f"gpunn: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever read our output has gone, as in `gpunn info | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+# --- the commands; each imports what it needs, so that `gpunn --help` is quick
+
+
+def _train(resume: str | None, config: str | None, out: str | None, quiet: bool, **options: Any) -> int:
+    from gpunn.train import run
+
+    if resume is None:
+        settings = Config.read(config, options) if config else Config.of(options)
+    else:
+        given = {**options, **{name: 1 for name, value in (("config", config), ("out", out)) if value}}
+        fixed = [_flag(name) for name in given if name not in _WITH_RESUME]
+        if fixed:
+            allowed = ", ".join(_flag(name) for name in _WITH_RESUME)
+            raise OptionError(f"a resumed run keeps its options: leave out {', '.join(fixed)}; {allowed} may be given")
+        settings = Config.read(Path(resume) / "config.toml", options)
+    try:
+        folder, summary = run.train(settings, out, resume=resume, quiet=quiet)
+    except run.Stopped as stopped:
+        print(f"gpunn: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
+    parts = [f"test loss {summary['test_loss']:.4f}"]
+    if summary["test_accuracy"] is not None:
+        parts.insert(0, f"test accuracy {summary['test_accuracy']:.2%}")
+    if summary["samples_per_second"]:
+        speed = f"{summary['samples_per_second']:,.0f} examples a second"
+        parts.append(f"{summary['seconds']:.1f} s of training at {speed}")
+    print(f"{', '.join(parts)}; saved in {folder}")
+    return 0
+
+
+def _evaluate(run: str, device: str | None, data_dir: str | None) -> int:
+    from gpunn.train.run import evaluate
+
+    measured = evaluate(run, device, data_dir)
+    parts = [f"test loss {measured['loss']:.6f}"]
+    if "accuracy" in measured:
+        parts.insert(0, f"test accuracy {measured['accuracy']:.2%}")
+    print(", ".join(parts))
+    return 0
+
+
+def _predict(run: str, images: list[str]) -> int:
+    from gpunn.data.image import read_image
+    from gpunn.train.run import open_run
+
+    config, net = open_run(run)
+    if "image_shape" not in net.about:
+        raise OptionError(f"the network in {run} was trained on {config.data}, which holds no images")
+    width = max(len(path) for path in images)
+    for path in images:
+        x = net.store.device.asarray(read_image(path, net.about)[None], net.store.dtype)
+        answer = net(x)[0]
+        if net.about["classes"]:
+            best = sorted(enumerate(answer), key=lambda pair: -pair[1])[:3]
+            text = "  ".join(f"{net.about['classes'][i]} {float(p):6.1%}" for i, p in best)
+        else:
+            text = "  ".join(f"{float(value):.6g}" for value in answer)
+        print(f"{path:<{width}}  {text}")
+    return 0
+
+
+def _summary(run: str | None, **options: Any) -> int:
+    from gpunn.train.run import load_data, make_network, open_run
+
+    if run is not None:
+        _, net = open_run(run)
+    else:
+        config = Config.of(options)
+        net = make_network(config, load_data(config)[0])
+    print(net)
+    net.summary()
+    return 0
+
+
+def _gradcheck() -> int:
+    from gpunn.testing import backends, gradcheck, gradcheck_cases
+
+    present = backends()
+    print("largest relative error of the gradients, float64")
+    print(f"{'':42}" + "".join(f"{backend.name:>16}" for backend in present))
+    worst = 0.0
+    for name, case in gradcheck_cases().items():
+        errors = [max(gradcheck(*case(backend)).values()) for backend in present]
+        print(f"{name:42}" + "".join(f"{error:16.1e}" for error in errors), flush=True)
+        worst = max(worst, *errors)
+    print(f"largest of all {worst:.1e}: " + ("right" if worst <= _TOLERANCE else f"WRONG, above {_TOLERANCE}"))
+    return 0 if worst <= _TOLERANCE else 1
+
+
+def _info(as_json: bool) -> int:
+    from gpunn.train.run import information
+
+    found = information()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print("devices")
+    for report in found["devices"]:
+        state = "yes" if report["available"] else "no "
+        print(f"  {report['name']:<14} {state}  {report['reason']}")
+        if report["fix"]:
+            print(f"  {'':<14}      to mend it: {report['fix']}")
+    print(f"chosen by auto: {found['auto']}")
+    print("versions")
+    for name, version in found["versions"].items():
+        print(f"  {name:<17} {version}")
+    print("matrix products (BLAS)")
+    for library in found["blas"]:
+        kernel = library["kernel"] or "not told"
+        print(f"  {library['library']} {library['version']}, kernel {kernel}, {library['threads']} threads")
+    print(f"processors: {found['processors']}")
+    return 0
+
+
+# --- the command line
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from gpunn import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="gpunn", description="Neural networks from first principles, on any array library."
+    )
+    parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a network and leave a run folder", description=_TRAIN_HELP)
+    train.set_defaults(command=_train)
+    _add_config(train)
+    train.add_argument("--out", metavar="DIR", help="the run folder, new or empty (default: runs/NAME-<time>)")
+    train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here come before them")
+    train.add_argument("--quiet", action="store_true", help="print the result only")
+
+    evaluate = commands.add_parser("evaluate", help="measure a run's network on its test data")
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("run", metavar="RUN", help="a run folder")
+    evaluate.add_argument("--device", help="where to compute (default: as the run)")
+    evaluate.add_argument("--data-dir", help="folder with the data (default: as the run)")
+
+    predict = commands.add_parser("predict", help="what a run's network makes of pictures")
+    predict.set_defaults(command=_predict)
+    predict.add_argument("run", metavar="RUN", help="a run folder")
+    predict.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, such as digit.png")
+
+    summary = commands.add_parser("summary", help="the layers of a network and their sizes")
+    summary.set_defaults(command=_summary)
+    summary.add_argument(
+        "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
+    )
+    _add_config(summary)
+
+    gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
+    gradcheck.set_defaults(command=_gradcheck)
+
+    info = commands.add_parser("info", help="devices, versions, and what multiplies matrices")
+    info.set_defaults(command=_info)
+    info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    return parser
+
+
+_TRAIN_HELP = """Train a network on digits (1,797 small images that come with gpunn), mnist, or a file of your own:
+FILE.npz with arrays x and y, or FILE.csv with a column to predict. What is not said suits the data; config.toml in the
+run folder has it all."""
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    """An option for every field of Config; those not given are left to files and defaults."""
+    for f in dataclasses.fields(Config):
+        if f.name == "data":
+            parser.add_argument("data", nargs="?", default=argparse.SUPPRESS, help="digits (default), mnist, or a file")
+            continue
+        kind: Any = _sizes if f.name == "hidden" else f.type
+        told = "(default" in f.metadata["help"] or f.name in _SUITED
+        parser.add_argument(
+            _flag(f.name),
+            type=kind,
+            default=argparse.SUPPRESS,
+            metavar="{" + ",".join(f.metadata["choices"]) + "}" if f.metadata["choices"] else f.name.upper(),
+            help=f.metadata["help"] + ("" if told else f" (default: {f.default})"),
+        )
+
+
+_SUITED = ("hidden", "lr", "epochs", "batch_size")  # their defaults depend on the data
+
+
+def _sizes(text: str) -> list[int]:
+    """The numbers in "128,64"; no numbers in "none"."""
+    try:
+        return [] if text == "none" else [int(size) for size in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected sizes such as 128,64, or none; got {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

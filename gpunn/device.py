@@ -1,0 +1,451 @@
+"""Which array library, and where: finding devices, moving arrays to them, and saying why one was chosen.
+
+A device is named by a short text:
+
+    auto                    a GPU that really works, otherwise the CPU; prints one line that says which and why
+    cpu                     NumPy
+    cuda, cuda:1            CuPy, on the first or another CUDA GPU
+    torch:cpu, torch:cuda:0 PyTorch tensors (nothing of PyTorch but its arrays is used)
+    strict:cpu, strict:device1   array-api-strict, the referee of the standard; device1 plays a GPU
+
+This module and `kernels` are the only ones in the package that know an array library by name. What they hand on is a
+namespace `xp` with the functions of the array API standard.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from gpunn.errors import DeviceUnavailable, DtypeError, OptionError
+
+__all__ = ["Array", "Device", "DeviceReport", "device", "device_of", "devices", "namespace", "to_host"]
+
+Array = Any  # an array of any of the libraries; the standard has no common type to name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Namespaces: the functions that go with an array
+
+
+class _IgnoresOut:
+    """The functions of an array library that has no `out=`: they accept it and do not use it.
+
+    gpunn writes `y = xp.matmul(x, W, out=y)` and relies on the array returned alone, so that the same line reuses
+    memory on NumPy and CuPy and is right everywhere else.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._xp, name)
+        if callable(value) and not isinstance(value, type):
+
+            @functools.wraps(value)
+            def without_out(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+                return value(*args, **kwargs)
+
+            setattr(self, name, without_out)  # so that this is looked up once
+            return without_out
+        return value
+
+
+_namespaces: dict[type, Any] = {}
+
+
+def namespace(x: Array) -> Any:
+    """The array API functions for x: NumPy itself, or the array-api-compat wrapper of another library.
+
+    Raises DtypeError if x is not an array.
+    """
+    try:
+        return _namespaces[type(x)]
+    except KeyError:
+        pass
+    if not array_api_compat.is_array_api_obj(x):
+        raise DtypeError(f"expected an array, got {type(x).__name__}; convert it, with numpy.asarray for example")
+    if array_api_compat.is_numpy_array(x):
+        xp: Any = np  # NumPy 2 is the standard already, and every call through a wrapper costs half a microsecond
+    elif array_api_compat.is_cupy_array(x):
+        xp = array_api_compat.array_namespace(x)
+    else:
+        xp = _IgnoresOut(array_api_compat.array_namespace(x))
+    _namespaces[type(x)] = xp
+    return xp
+
+
+def to_host(x: Any) -> np.ndarray:
+    """x as a NumPy array: an array of any library from any device, or numbers in nested lists.
+
+    Raises DtypeError for what is not a rectangular array of real numbers.
+    """
+    if isinstance(x, np.ndarray):
+        host = x
+    elif array_api_compat.is_cupy_array(x):
+        host = x.get()
+    elif array_api_compat.is_torch_array(x):
+        host = x.detach().cpu().numpy()
+    elif type(x).__module__.startswith("array_api_strict"):
+        import array_api_strict
+
+        host = np.asarray(x.to_device(array_api_strict.Device("CPU_DEVICE")))
+    else:
+        try:
+            host = np.asarray(x)
+        except ValueError as error:
+            raise DtypeError(f"a {type(x).__name__} that is not a rectangular array of numbers: {error}") from None
+    if host.dtype.kind not in "biuf":
+        raise DtypeError(
+            f"an array of {host.dtype} where real numbers are expected; convert it, with x.astype(float) say"
+        )
+    return host
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Device: a place where arrays live
+
+
+@dataclass(frozen=True)
+class Device:
+    """An array library and one of its devices; compared by name. Get one from `gpunn.device`.
+
+    `xp` is the namespace, `native` what the library itself takes as `device=`, `reason` why this device was chosen.
+    """
+
+    name: str
+    xp: Any = field(repr=False, compare=False)
+    native: Any = field(repr=False, compare=False)
+    reason: str = field(default="", compare=False)
+
+    @property
+    def backend(self) -> str:
+        """The name of the library: "numpy", "cupy", "torch" or "strict"."""
+        return {"cpu": "numpy", "cuda": "cupy"}.get(kind := self.name.partition(":")[0], kind)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the numbers lie in the memory of the CPU, where looking at one waits for nothing."""
+        return "cuda" not in self.name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return device, (self.name,)
+
+    def dtype(self, name: str) -> Any:
+        """The data type of that name ("float32", "int64" ...) in this library."""
+        return getattr(self.xp, name)
+
+    def holds(self, x: Any) -> bool:
+        """Whether x is an array of this library on this device."""
+        if isinstance(x, np.ndarray):
+            return self.xp is np
+        try:
+            return namespace(x) is self.xp and x.device == self.native
+        except DtypeError:
+            return False
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """x on this device, of the data type named; x itself, not a copy, where it is that already.
+
+        Accepts an array of any library on any device, or numbers in nested lists. Raises DtypeError for anything else.
+        """
+        if not self.holds(x):
+            host = to_host(x)
+            if dtype is not None and host.dtype.itemsize > np.dtype(dtype).itemsize:
+                host = host.astype(dtype)  # fewer bytes to move
+            if self.backend == "torch" and not host.flags.writeable:
+                host = host.copy()  # PyTorch has no read-only tensors
+            x = host if self.xp is np else self.xp.asarray(host, device=self.native)
+        if dtype is not None and x.dtype != self.dtype(dtype):
+            x = self.xp.astype(x, self.dtype(dtype))
+        return x
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: str) -> Array:
+        """An array of zeros on this device."""
+        return self.xp.zeros(shape, dtype=self.dtype(dtype), device=self.native)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """x as a NumPy array."""
+        return to_host(x)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given; on a CPU it has."""
+        if self.backend == "cupy":
+            with self.native:
+                sys.modules["cupy"].cuda.runtime.deviceSynchronize()
+        elif self.name.startswith("torch:cuda"):
+            sys.modules["torch"].cuda.synchronize(self.native)
+
+    def memory(self) -> tuple[int, int] | None:
+        """(free, total) bytes of the device's memory, or None where the system does not tell."""
+        if self.backend == "cupy":
+            with self.native:
+                return sys.modules["cupy"].cuda.runtime.memGetInfo()
+        if self.name.startswith("torch:cuda"):
+            return sys.modules["torch"].cuda.mem_get_info(self.native)
+        try:
+            page = os.sysconf("SC_PAGE_SIZE")
+            return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None
+
+
+def device_of(x: Array) -> Device:
+    """The device an array is on. Raises DtypeError if x is not an array."""
+    xp = namespace(x)
+    if xp is np:
+        return _cpu("where the array is")
+    if array_api_compat.is_cupy_array(x):
+        return Device(f"cuda:{x.device.id}", xp, x.device, "where the array is")
+    if array_api_compat.is_torch_array(x):
+        return Device(f"torch:{x.device}", xp, x.device, "where the array is")
+    return Device(_strict_name(x.device), xp, x.device, "where the array is")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Finding devices
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """What `devices()` says of one device: whether it works, and if not, why and what mends it."""
+
+    name: str
+    available: bool
+    reason: str
+    fix: str = ""
+
+
+def device(spec: "str | Device | None" = None, *, announce: bool = True) -> Device:
+    """The device that a text names; see the top of this module for the names.
+
+    None and "auto" mean the environment variable GPUNN_DEVICE where it is set. "auto" takes a CUDA GPU that passed a
+    test of a kernel, a matrix product and a copy, otherwise the CPU, and prints one line that says which and why.
+
+    Raises OptionError for a name that is not known and DeviceUnavailable for a device that cannot be had: a device
+    asked for by name is never replaced by another.
+    """
+    if isinstance(spec, Device):
+        return spec
+    asked_by = ""
+    if spec is None or spec == "auto":
+        spec = os.environ.get("GPUNN_DEVICE") or "auto"
+        asked_by = "" if spec == "auto" else "GPUNN_DEVICE asks for it"
+    kind, _, rest = spec.partition(":")
+    if spec == "auto":
+        return _auto(announce)
+    if spec == "cpu":
+        return _cpu(asked_by or "asked for by name")
+    if kind == "cuda" and (rest.isdecimal() or spec == "cuda"):
+        return _cuda(int(rest or 0), asked_by)
+    if kind == "torch" and rest:
+        return _torch(rest, asked_by)
+    if kind == "strict" and rest:
+        return _strict(rest, asked_by)
+    raise OptionError(
+        f"device {spec!r} is not known{'; it comes from GPUNN_DEVICE' if asked_by else ''}; "
+        "expected auto, cpu, cuda, cuda:N, torch:cpu, torch:cuda:N, strict:cpu or strict:device1"
+    )
+
+
+def devices() -> list[DeviceReport]:
+    """Every device gpunn knows of on this machine, with the reason and the mend for those that do not work."""
+    from importlib import metadata
+
+    found = [DeviceReport("cpu", True, f"NumPy {np.__version__}")]
+    first = probe_cuda(0)
+    found.append(first)
+    if first.available:
+        count = sys.modules["cupy"].cuda.runtime.getDeviceCount()
+        found += [probe_cuda(index) for index in range(1, count)]
+    for name, module, package in [
+        ("torch:cpu", "torch", "torch"),
+        ("strict:cpu", "array_api_strict", "array-api-strict"),
+    ]:
+        if importlib.util.find_spec(module):
+            found.append(DeviceReport(name, True, f"{package} {metadata.version(package)}"))
+        else:
+            found.append(DeviceReport(name, False, f"{package} is not installed", f"pip install {package}"))
+    return found
+
+
+_announced: set[str] = set()
+
+
+def _auto(announce: bool) -> Device:
+    report = probe_cuda(0)
+    if report.available:
+        chosen = _cuda(0, report.reason)
+    else:  # the mend is worth a word only where there may be a GPU
+        mend = "" if report.fix == _DRIVER_FIX else f"; to use a GPU: {report.fix}"
+        chosen = _cpu(report.reason + mend)
+    line = f"gpunn: device {chosen.name} ({chosen.reason})"
+    if announce and line not in _announced:
+        _announced.add(line)
+        print(line, file=sys.stderr)
+    return chosen
+
+
+def _cpu(reason: str) -> Device:
+    return Device("cpu", np, "cpu", reason)
+
+
+def _cuda(index: int, reason: str) -> Device:
+    report = probe_cuda(index)
+    if not report.available:
+        raise DeviceUnavailable(report.name, report.reason, report.fix)
+    import array_api_compat.cupy as xp
+    import cupy
+
+    return Device(report.name, xp, cupy.cuda.Device(index), reason or report.reason)
+
+
+def _torch(name: str, reason: str) -> Device:
+    full = f"torch:{name}"
+    try:
+        import torch
+    except ImportError:
+        raise DeviceUnavailable(full, "PyTorch is not installed", "pip install torch") from None
+    try:
+        x = torch.ones(2, device=name)
+        works = float(x.sum()) == 2.0
+    except Exception as error:
+        raise DeviceUnavailable(
+            full, _first_line(error), 'choose "torch:cpu", or mend the PyTorch installation'
+        ) from error
+    if not works:
+        raise DeviceUnavailable(full, "a sum of two ones was not two", 'choose "torch:cpu"')
+    return Device(f"torch:{x.device}", namespace(x), x.device, reason or "asked for by name")
+
+
+def _strict(name: str, reason: str) -> Device:
+    try:
+        import array_api_strict as strict
+    except ImportError:
+        raise DeviceUnavailable(
+            f"strict:{name}", "array-api-strict is not installed", "pip install array-api-strict"
+        ) from None
+    try:
+        native = strict.Device("CPU_DEVICE" if name == "cpu" else name)
+    except ValueError:
+        raise OptionError(
+            f"device 'strict:{name}' is not known; expected strict:cpu, strict:device1 or strict:device2"
+        ) from None
+    return Device(_strict_name(native), namespace(strict.ones(1)), native, reason or "asked for by name")
+
+
+def _strict_name(native: Any) -> str:
+    return "strict:" + native._device.replace("CPU_DEVICE", "cpu")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Does CUDA really work? `cupy.cuda.is_available()` alone proves nothing: CuPy imports and counts devices happily
+# without the libraries its first kernel will need. So every step is tried, and the first that fails names the cause
+# and the mend.
+
+_DRIVER_FIX = "install the NVIDIA driver (https://www.nvidia.com/drivers), or use the CPU"
+
+
+@functools.cache
+def probe_cuda(index: int) -> DeviceReport:
+    """Try CUDA device `index`, from the driver up to a matrix product; the answer is kept for the process."""
+    name = f"cuda:{index}"
+
+    def failed(reason: str, fix: str) -> DeviceReport:
+        return DeviceReport(name, False, reason, fix)
+
+    try:
+        version = _driver_version()  # before importing CuPy: this takes a millisecond, that one half a second
+    except OSError as error:
+        return failed(f"no NVIDIA driver ({error})", _DRIVER_FIX)
+    extra = "cuda13" if version >= 13000 else "cuda12"
+    wheel = f"cupy-{extra}x"
+    cuda = f"CUDA {version // 1000}.{version % 1000 // 10}"
+    if importlib.util.find_spec("cupy") is None:
+        return failed("CuPy is not installed", f'pip install "{wheel}[ctk]>=14"')
+    try:
+        import cupy
+    except Exception as error:
+        return failed(
+            f"CuPy does not import ({_first_line(error)})",
+            f'reinstall it: pip install --force-reinstall "{wheel}[ctk]>=14"',
+        )
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        if "InsufficientDriver" in str(error):
+            return failed(
+                f"the driver is too old for this CuPy: it offers {cuda}",
+                f'update the driver, or pip uninstall the CuPy that is there and pip install "{wheel}[ctk]>=14"',
+            )
+        if "NoDevice" in str(error):
+            return failed(
+                "the driver finds no CUDA device", "check that nvidia-smi lists a GPU, and CUDA_VISIBLE_DEVICES"
+            )
+        return failed(f"CUDA does not start ({_first_line(error)})", "check that nvidia-smi works")
+    if index >= count:
+        there = ", ".join(f"cuda:{i}" for i in range(count))
+        return failed(
+            f"there is no device {index} among the {count} found",
+            f"choose from: {there or 'cpu'}; or check CUDA_VISIBLE_DEVICES",
+        )
+    step = "a kernel"
+    try:
+        with cupy.cuda.Device(index):
+            x = cupy.arange(256, dtype=cupy.float32)
+            step = "a kernel"
+            y = cupy.asnumpy(x * 2 + 1)  # compiles a kernel with NVRTC
+            step = "a matrix product"
+            z = cupy.asnumpy(x.reshape(16, 16) @ x.reshape(16, 16))  # cuBLAS
+    except Exception as error:
+        if _is_missing_library(error):
+            return failed(f"CuPy lacks its CUDA libraries ({_first_line(error)})", f'pip install "{wheel}[ctk]>=14"')
+        return failed(
+            f"{step} fails on it ({_first_line(error)})", "check that nvidia-smi works; update the driver and CuPy"
+        )
+    host = np.arange(256, dtype=np.float32)
+    right: Callable[..., bool] = functools.partial(np.allclose, rtol=1e-3)  # 1e-3: the product may use TF32
+    if not (right(y, host * 2 + 1) and right(z, host.reshape(16, 16) @ host.reshape(16, 16))):
+        return failed("a kernel or a matrix product gives wrong numbers", "update the driver and CuPy; test the card")
+    properties = cupy.cuda.runtime.getDeviceProperties(index)
+    card = properties["name"].decode()
+    return DeviceReport(
+        name, True, f"{card}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, {cuda}, CuPy {cupy.__version__}"
+    )
+
+
+def _driver_version() -> int:
+    """The CUDA version the driver offers, as 13000 for 13.0. Raises OSError where no driver is installed."""
+    library = {"win32": "nvcuda.dll", "darwin": ""}.get(sys.platform, "libcuda.so.1")
+    if not library:
+        raise OSError("there is none for macOS")
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        raise OSError(f"{library} is not found") from None
+    version = ctypes.c_int()
+    if status := driver.cuDriverGetVersion(ctypes.byref(version)):
+        raise OSError(f"{library} answers with error {status}")
+    return version.value
+
+
+def _is_missing_library(error: BaseException) -> bool:
+    text = f"{type(error).__name__} {error}"
+    return isinstance(error, ImportError) or any(
+        sign in text
+        for sign in ("DynamicLibNotFound", "CUDA headers", "cannot open shared object", "libnvrtc", "libcublas")
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,52 @@
+"""Files that are written whole or not at all, whenever the machine stops."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from gpunn.errors import FileError
+
+__all__ = ["publish", "remove_leftovers", "write_atomic"]
+
+_MARK = ".gpunn-tmp"
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Write `data` to `path`: to a temporary file beside it first, which takes the name once it is safely on the disk.
+
+    So `path` holds the old contents or the new, never a part. Raises FileError where it cannot be written.
+    """
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_MARK, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data.encode() if isinstance(data, str) else data)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+            publish(Path(temporary), path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name: flush it to the disk, rename it, and flush the folder that holds the name."""
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left in `folder`."""
+    for leftover in folder.glob(f".*{_MARK}"):
+        leftover.unlink(missing_ok=True)

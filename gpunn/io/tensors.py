@@ -1,0 +1,57 @@
+"""Safetensors files: named arrays and a description in JSON, read without running anything they contain."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpunn.errors import FileError
+from gpunn.io.atomic import write_atomic
+
+__all__ = ["read_tensors", "write_tensors"]
+
+_FORMAT = 1  # of the description; raised when an older gpunn could not read a newer file
+
+
+def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+    """Write arrays and a description, of a kind such as "network", whole or not at all. Raises FileError."""
+    from safetensors.numpy import save
+
+    # safetensors 0.8 writes the memory of an array as it lies, which is wrong for all but C order
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    description = json.dumps({"kind": kind, "format": _FORMAT, **about})
+    write_atomic(path, save(contiguous, metadata={"gpunn": description}))
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays, description) of a file that `write_tensors` wrote.
+
+    Raises FileError for a file that is missing, damaged, of another kind, or written by a later version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}") from None
+    try:
+        about = json.loads(metadata["gpunn"])
+        found, version = about["kind"], about["format"]
+    except (KeyError, TypeError, ValueError):
+        raise FileError(
+            f"{path}: a safetensors file that gpunn did not write; it lacks the description of a {kind}"
+        ) from None
+    if found != kind:
+        raise FileError(f"{path}: holds a {found}, expected a {kind}")
+    if version > _FORMAT:
+        raise FileError(
+            f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}"
+        )
+    return arrays, about

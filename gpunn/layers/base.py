@@ -1,0 +1,239 @@
+"""What a layer is: parameters, a forward pass, and the backward pass derived from it.
+
+To write one, subclass Layer, put `Param`s (and other layers) on it as attributes, and give `forward` and `backward`:
+
+    class Scale(gn.Layer):                                  # y = x * g, a learned factor for each feature
+        def __init__(self, n):
+            self.n = n
+            self.g = gn.Param((n,), init=gn.init.Constant(1.0))
+
+        def forward(self, x, *, train=False, key=None):
+            return x * self.g.value, x
+
+        def backward(self, dy, cache, *, need_dx=True):
+            x = cache
+            self.g.add_grad(gn.namespace(x).sum(dy * x, axis=0))    # dL/dg_d = sum over the batch of dy_nd x_nd
+            return dy * self.g.value                                # dL/dx = dy * g
+
+Then `gn.gradcheck(Scale(5), x)` tells whether the backward pass is the derivative of the forward pass.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from gpunn.device import Array, Device, device, device_of
+from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
+from gpunn.params import Buffer, Param, ParamStore
+
+__all__ = ["Layer"]
+
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """The base of all layers and networks.
+
+    Parameters live on the layer, activations never do: what the backward pass needs is in the cache that forward
+    returns and the caller carries. So one layer may be used twice in a network, or by two threads, and each use has
+    its own.
+    """
+
+    _store: ParamStore | None = None
+    output: "Layer | None" = None  # what turns the network's numbers into an answer; see Sequential
+    about: Mapping[str, Any] = MappingProxyType(
+        {}
+    )  # what a file should say of the network besides, such as its classes
+
+    # --- to be written by each layer
+
+    def forward(self, x: Array, *, train: bool = False, key: tuple[int, int] | None = None) -> tuple[Array, Any]:
+        """(y, cache) for a batch x (N, ...).
+
+        `train` tells a training pass from inference; `key` = (seed, step) is what a layer draws its random numbers
+        from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward pass")
+
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Array | None:
+        """dx = dL/dx, given dy = dL/dy and the cache of the forward pass; adds to the gradients of the parameters.
+
+        `need_dx` is False where nobody will look at dx; a layer may then return None and save the work.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no backward pass")
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """The shape of one output, given that of one input (without the batch axis); None stands for unknown.
+
+        Raises ShapeError where the layer cannot take such an input.
+        """
+        return shape
+
+    # --- what every layer can do
+
+    def infer(self, x: Array) -> Array:
+        """Y for a batch x, at inference: what forward gives, with nothing kept for a backward pass."""
+        return self.forward(x)[0]
+
+    def __call__(self, x: Array) -> Array:
+        """The answer for a batch x: `infer`, with the network's output function applied where it has one."""
+        y = self.infer(x)
+        return y if self.output is None else self.output.infer(y)
+
+    def children(self) -> dict[str, "Layer"]:
+        """The layers directly inside this one, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+        """This layer and all inside it, each once, with its full name such as "residual1.linear2"."""
+        seen: set[int] = set()
+
+        def visit(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                yield name, layer
+                for child, inner in layer.children().items():
+                    yield from visit(inner, f"{name}.{child}" if name else child)
+
+        return visit(self, prefix)
+
+    def params(self) -> dict[str, Param]:
+        """All parameters by full name such as "linear1.W", each once, in the order of the layers."""
+        return self._owned(Param)
+
+    def buffers(self) -> dict[str, Buffer]:
+        """All buffers by full name: arrays that are saved with the parameters but not learned."""
+        return self._owned(Buffer)
+
+    def _owned(self, kind: type) -> dict[str, Any]:
+        found, seen = {}, set()
+        for prefix, layer in self.walk():
+            for name, value in vars(layer).items():
+                if isinstance(value, kind) and id(value) not in seen:
+                    seen.add(id(value))
+                    found[f"{prefix}.{name}" if prefix else name] = value
+        return found
+
+    @property
+    def store(self) -> ParamStore:
+        """The flat arrays that hold the parameters. Raises NotInitialised before `init`."""
+        if self._store is None:
+            raise NotInitialised("this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer")
+        return self._store
+
+    @property
+    def initialised(self) -> bool:
+        """Whether the network has its weights."""
+        return self._store is not None
+
+    def init(self, seed: int = 0, *, device: str | Device | None = "cpu", dtype: str = "float32") -> "Layer":
+        """Draw the initial weights and place them on a device; returns the layer itself.
+
+        The numbers depend on the seed and the parameters' names alone: every device starts alike, and a layer without
+        parameters may be added anywhere without changing the weights of the others. Raises OptionError for another
+        dtype than "float32" or "float64", DeviceUnavailable where the device cannot be had.
+        """
+        self._place(device, dtype)
+        self.store.draw(seed)
+        return self
+
+    def to(self, device: str | Device | None, dtype: str | None = None) -> "Layer":
+        """Move the weights to a device, and to another data type where one is named; returns the layer itself."""
+        weights = self.state_dict()
+        self._place(device, dtype or self.store.dtype)
+        self.store.load_state_dict(weights)
+        return self
+
+    def _place(self, where: str | Device | None, dtype: str) -> None:
+        if dtype not in ("float32", "float64"):
+            raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
+        params, buffers = self.params(), self.buffers()
+        for name, param in params.items():
+            if param.store is not None and param.store is not self._store:
+                raise GpunnError(
+                    f"{name} has its weights already, as part of another network: build a new layer, or load its "
+                    "state_dict() into this network once this one is initialised"
+                )
+        self._store = ParamStore(params, buffers, device(where), dtype)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All parameters and buffers as NumPy arrays, copies, by full name."""
+        return self.store.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take all parameters and buffers from arrays by name. Raises ShapeError, changing nothing, unless all fit."""
+        self.store.load_state_dict(state)
+
+    def zero_grad(self) -> None:
+        """Begin a new step: the next backward pass replaces the gradients that are there."""
+        self.store.next_step()
+
+    def config(self) -> dict[str, Any]:
+        """The arguments this layer was made with, so that a file can describe it: {"n_in": 784, "n_out": 100 ...}.
+
+        As in scikit-learn, a constructor keeps each argument under its own name. How weights were drawn is left out: a
+        file has the weights.
+        """
+        arguments = [p for p in inspect.signature(type(self)).parameters if p not in ("init", "bias_init")]
+        try:
+            return {name: getattr(self, name) for name in arguments}
+        except AttributeError as error:
+            raise OptionError(
+                f"{type(self).__name__} cannot be described: {error}. Keep each argument of its constructor under "
+                "its own name, or override config()"
+            ) from None
+
+    def __repr__(self) -> str:
+        try:
+            arguments = self.config().items()
+        except OptionError:
+            return f"{type(self).__name__}(...)"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments)})"
+
+    def summary(self, input_shape: Shape | None = None) -> None:
+        """Print a table: each layer, the shape of its output (N is the batch), how many parameters it has.
+
+        `input_shape` is that of one input, without the batch axis; a network that begins with a Linear knows it.
+        """
+        print(self._summary(input_shape))
+
+    def _summary(self, input_shape: Shape | None = None) -> str:
+        rows = [("layer", "output", "parameters")]
+        shape = input_shape
+        for name, layer in self.children().items() or {type(self).__name__.lower(): self}.items():
+            shape = layer.output_shape(shape)
+            size = sum(param.size for param in layer.params().values())
+            text = "?" if shape is None else "(" + ", ".join(["N", *map(str, shape)]) + ")"
+            rows.append((f"{name} ({type(layer).__name__})", text, f"{size:,}"))
+        if self.output is not None:
+            rows.append((f"output ({type(self.output).__name__})", rows[-1][1], "0"))
+        total = sum(param.size for param in self.params().values())
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+        rule = "-" * (sum(widths) + 4)
+        return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters"])
+
+    def _check_input(self, x: Array, value: Array, shape: Shape) -> None:
+        """Raise an error that says what is wrong with a batch x for which `value` (a parameter) cannot be used.
+
+        Called once a cheap test has failed, so it may look closely.
+        """
+        where = type(self).__name__
+        here, there = device_of(value), device_of(x)  # the second raises DtypeError for what is no array
+        if here != there:
+            raise DeviceMismatch(
+                f"{where} has its weights on {here} and was given an array on {there}: move the one with "
+                f"gn.device({here.name!r}).asarray(x), or the network with net.to({there.name!r})"
+            )
+        if x.dtype != value.dtype:
+            raise DtypeError(
+                f"{where} computes in {value.dtype} and was given {x.dtype}: convert the input, or choose the "
+                "network's data type with net.init(dtype=...)"
+            )
+        hint = "; put gn.Flatten() before it" if x.ndim > 2 and math.prod(x.shape[1:]) == math.prod(shape) else ""
+        expected = ", ".join(["N", *map(str, shape)])
+        raise ShapeError(f"{where} expects inputs of shape ({expected}), got {tuple(x.shape)}{hint}")

@@ -1,0 +1,127 @@
+"""Layers made of layers."""
+
+from typing import Any
+
+from gpunn.device import Array
+from gpunn.errors import OptionError, ShapeError, SpentCache
+from gpunn.layers.activation import activation
+from gpunn.layers.base import Layer, Shape
+
+__all__ = ["Residual", "Sequential"]
+
+
+class Sequential(Layer):
+    """y = f_n(... f_2(f_1(x))): layers one after another, f_1 first. A network, or a part of one.
+
+    `output` is what turns the last layer's numbers z (the logits) into an answer: `output="softmax"` makes
+    probabilities of them. It is kept apart from the layers because training goes by z: forward and backward stop
+    there, the losses take z, and calling the network, `net(x)`, applies it.
+
+    The layers are named by their class and a count, "linear1", "relu1", "linear2". Raises OptionError for what is not a
+    layer, ShapeError for two layers that do not fit each other.
+    """
+
+    def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                hint = f"; write {layer.__name__}()" if isinstance(layer, type) else ""
+                raise OptionError(f"{type(self).__name__} takes layers, got {layer!r}{hint}")
+            if layer.output is not None:
+                raise OptionError(
+                    f"a network with output={type(layer.output).__name__} cannot be a layer of another, which "
+                    "would not use that output: give output= to the outermost network alone"
+                )
+        self.layers = layers
+        self.output = None if output is None else activation(output)
+        with_params = [i for i, layer in enumerate(layers) if layer.params()]
+        self._lowest = with_params[0] if with_params else len(layers)
+        self.output_shape(None)
+
+    def children(self) -> dict[str, Layer]:
+        counts: dict[str, int] = {}
+        named = {}
+        for layer in self.layers:
+            kind = type(layer).__name__.lower()
+            counts[kind] = counts.get(kind, 0) + 1
+            named[f"{kind}{counts[kind]}"] = layer
+        return named
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x, train=train, key=key)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, cache: list[Any], *, need_dx: bool = True) -> Array | None:
+        """dx = dL/dx by the chain rule, layer after layer from the last (Nielsen, equation BP2).
+
+        Each layer's cache is dropped once it has been used. Raises SpentCache if this is not a whole cache of forward.
+        """
+        if len(cache) != len(self.layers):
+            raise SpentCache(
+                "this cache has been used already: backward takes that of one forward pass once; call forward again"
+            )
+        end = 0 if need_dx else self._lowest  # below it nothing learns
+        dx: Array | None = dy
+        for i in reversed(range(len(self.layers))):
+            c = cache.pop()
+            if i >= end:
+                dx = self.layers[i].backward(dx, c, need_dx=need_dx or i > end)
+        return dx if need_dx else None
+
+    def infer(self, x: Array) -> Array:
+        for layer in self.layers:
+            x = layer.infer(x)
+        return x
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        previous = None
+        for layer in self.layers:
+            try:
+                shape = layer.output_shape(shape)
+            except ShapeError as error:
+                after = f", which comes after {previous!r}" if previous else ""
+                raise ShapeError(f"{error}{after}") from None
+            previous = layer
+        return shape
+
+    def __repr__(self) -> str:
+        parts = [repr(layer) for layer in self.layers]
+        if self.output is not None:
+            parts.append(f"output={self.output!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class Residual(Sequential):
+    """y = x + f(x), where f is the layers one after another (He et al., 2016): f learns what to add to x.
+
+    So dL/dx = dy + f's own dx: the gradient reaches x undiminished whatever f does. f must keep the shape of x.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
+        y, caches = super().forward(x, train=train, key=key)
+        self._check_shapes(tuple(x.shape[1:]), tuple(y.shape[1:]))
+        return x + y, caches
+
+    def backward(self, dy: Array, cache: list[Any], *, need_dx: bool = True) -> Array | None:
+        dx = super().backward(dy, cache, need_dx=need_dx)
+        return dy + dx if need_dx else None
+
+    def infer(self, x: Array) -> Array:
+        y = super().infer(x)
+        self._check_shapes(tuple(x.shape[1:]), tuple(y.shape[1:]))
+        return x + y
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        out = super().output_shape(shape)
+        if shape is not None and out is not None:
+            self._check_shapes(shape, out)
+        return shape if out is None else out
+
+    def _check_shapes(self, before: Shape, after: Shape) -> None:
+        if before != after:
+            raise ShapeError(f"Residual adds x to f(x), but f makes {after} of an input of shape {before}")

@@ -1,0 +1,54 @@
+"""The fully connected layer."""
+
+from typing import Any
+
+from gpunn.device import Array
+from gpunn.errors import ShapeError
+from gpunn.init import Initializer
+from gpunn.layers.base import Layer, Shape
+from gpunn.ops import linear, linear_backward
+from gpunn.params import Param
+
+__all__ = ["Linear"]
+
+
+class Linear(Layer):
+    """y = x W + b: every output sees every input. x (N, n_in), W (n_in, n_out), b (n_out,), y (N, n_out).
+
+    `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
+    out. The gradients are derived in `gpunn.ops.linear`. Raises ShapeError for a size below 1.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        bias: bool = True,
+        init: str | Initializer = "he",
+        bias_init: str | Initializer = "zeros",
+    ) -> None:
+        self.n_in, self.n_out, self.bias = n_in, n_out, bias
+        self.W = Param((n_in, n_out), init)
+        self.b = Param((n_out,), bias_init, decay=False) if bias else None
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        W = self.W.value
+        if type(x) is not type(W) or x.dtype != W.dtype or x.shape[1:] != (self.n_in,) or x.device != W.device:
+            self._check_input(x, W, (self.n_in,))
+        return linear(x, W, self.b.value if self.b else None), x
+
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
+        W, b = self.W, self.b
+        out = (None, W.grad_out, b.grad_out if b else None)
+        dx, dW, db = linear_backward(dy, cache, W.value, need_dx=need_dx, out=out)
+        W.add_grad(dW)
+        if b:
+            b.add_grad(db)
+        return dx
+
+    def output_shape(self, shape: Shape | None) -> Shape:
+        if shape is not None and shape != (self.n_in,):
+            hint = "; put gn.Flatten() before it" if len(shape) > 1 else ""
+            raise ShapeError(f"Linear({self.n_in}, {self.n_out}) cannot take inputs of shape {shape}{hint}")
+        return (self.n_out,)

@@ -1,0 +1,309 @@
+"""Losses: how far the network's answer is from the target, and the gradient that starts the backward pass.
+
+All take the network's last numbers z (N, C), before its output function, because there the gradient is simplest and
+nothing can overflow. Each names the `output` it goes with:
+
+    loss                     output      targets y
+    SoftmaxCrossEntropy      softmax     one of C classes: integers (N,), or probabilities (N, C) whose rows sum to 1
+    SigmoidCrossEntropy      sigmoid     C yes-or-no answers: numbers from 0 to 1 (N, C), or class integers (N,)
+    Quadratic                sigmoid     as SigmoidCrossEntropy; Nielsen's first cost
+    MeanSquaredError         identity    real numbers (N, C), or (N,) where C = 1
+    MeanAbsoluteError        identity    the same; less moved by outliers
+    Huber                    identity    the same; a square near 0, straight beyond delta
+
+The first three apply the output themselves. A network given to a Trainer may say the same `output=`, or none; a network
+that ends in a Softmax or Sigmoid *layer* would apply it twice, and is refused. The last three also go with any other
+output of the network, such as `output="tanh"`: they are then taken of it.
+
+L is a mean over the batch. The first three sum over the C outputs (each is a negative log-likelihood, or Nielsen's
+cost), the last three take the mean over them.
+"""
+
+from typing import Any
+
+from gpunn import ops
+from gpunn.device import Array, Device, namespace
+from gpunn.errors import DataError, LossMismatch, OptionError, ShapeError
+from gpunn.layers import Layer, Sequential, activation
+
+__all__ = [
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Quadratic",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+]
+
+
+class Loss:
+    """The base of all losses. `output` names the output function the loss goes with."""
+
+    output = "identity"
+    classifies = False  # whether the targets are classes, so that there is an accuracy
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        """(L, cache): the mean loss of the batch as a 0-d array, and what backward needs."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward pass")
+
+    def backward(self, cache: Any) -> Array:
+        """dz = dL/dz."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward pass")
+
+    def __call__(self, z: Array, y: Array) -> Array:
+        """L alone."""
+        return self.forward(z, y)[0]
+
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str) -> Array:
+        """Targets y for a network with `n_out` outputs, checked and moved to the device: what forward expects.
+
+        Raises ShapeError or DataError, naming the first value that does not fit.
+        """
+        y = device.asarray(y)
+        if _is_integer(y) and len(y.shape) == 1 and self.classifies and n_out > 1:
+            return self._labels(y, n_out, device)
+        y = device.asarray(y, dtype)
+        if len(y.shape) == 1 and n_out == 1:
+            y = device.xp.reshape(y, (-1, 1))
+        if len(y.shape) != 2 or y.shape[1] != n_out:
+            classes = f", or class numbers 0 to {n_out - 1} of shape (N,)" if self.classifies and n_out > 1 else ""
+            raise ShapeError(
+                f"{type(self).__name__} expects targets of shape (N, {n_out}){classes}; "
+                f"got {y.dtype} of shape {tuple(y.shape)}"
+            )
+        self._check_values(y, device)
+        return y
+
+    def _labels(self, y: Array, n_out: int, device: Device) -> Array:
+        xp = device.xp
+        if y.shape[0] and (int(xp.min(y)) < 0 or int(xp.max(y)) >= n_out):
+            row = int(xp.argmax(xp.astype((y < 0) | (y >= n_out), device.dtype("int32"))))
+            raise DataError(
+                f"label {int(y[row])} in row {row} is out of range: the network has {n_out} outputs, so labels go from "
+                f"0 to {n_out - 1}"
+            )
+        return device.asarray(y, "int64")
+
+    def _check_values(self, y: Array, device: Device) -> None:
+        xp = device.xp
+        if not bool(xp.all(xp.isfinite(y))):
+            raise DataError("the targets contain NaN or infinity: remove those rows, or fill them in")
+
+    def _check_unit_interval(self, y: Array, device: Device) -> None:
+        xp = device.xp
+        if not bool(xp.all((y >= 0.0) & (y <= 1.0))):
+            raise DataError(
+                f"{type(self).__name__} expects targets from 0 to 1, got {float(xp.min(y))} to {float(xp.max(y))}"
+            )
+
+    def correct(self, z: Array, y: Array) -> Array:
+        """How many of the batch's N answers are right, as a 0-d array: the class with the largest z is the answer.
+
+        With yes-or-no targets (N, C) an answer counts as the share of its C parts that lie on the right side of 1/2.
+        """
+        xp = namespace(z)
+        if len(y.shape) == 1:
+            right = xp.argmax(z, axis=1) == y
+        elif self.output == "softmax":
+            right = xp.argmax(z, axis=1) == xp.argmax(y, axis=1)
+        else:  # sigmoid(z) > 1/2 where z > 0
+            return xp.sum(xp.astype((z > 0.0) == (y > 0.5), z.dtype)) / z.shape[1]
+        return xp.sum(xp.astype(right, z.dtype))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+
+def _is_integer(y: Array) -> bool:
+    xp = namespace(y)
+    return bool(xp.isdtype(y.dtype, "integral"))
+
+
+def _same_shape(loss: Loss, z: Array, y: Array) -> None:
+    if z.shape != y.shape:
+        raise ShapeError(
+            f"{type(loss).__name__}: the network gives {tuple(z.shape)} and the targets are {tuple(y.shape)}; "
+            "they must have one shape"
+        )
+
+
+class _OnClasses(Loss):
+    """Losses whose targets may be class numbers (N,), used as rows of 0 and 1."""
+
+    classifies = True
+
+    def _rows(self, z: Array, y: Array) -> Array:
+        if len(y.shape) == 1 and y.shape[0] == z.shape[0]:
+            return ops.one_hot(y, z) if z.shape[1] > 1 else namespace(z).astype(y[:, None], z.dtype)
+        _same_shape(self, z, y)
+        return y
+
+
+class SoftmaxCrossEntropy(_OnClasses):
+    """L = -1/N sum_n sum_c y_nc log softmax(z_n)_c: the negative log-likelihood of the right classes.
+
+    `label_smoothing` = s trains towards (1 - s) y + s / C instead of y (Szegedy et al., 2016), so that no probability
+    is driven to 1. The gradient is (softmax(z) - y) / N. Output: softmax. Raises OptionError unless 0 <= s < 1.
+    """
+
+    output = "softmax"
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0.0 <= label_smoothing < 1.0:
+            raise OptionError(f"label_smoothing must be at least 0 and below 1, got {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = self._rows(z, y)
+        if self.label_smoothing:
+            y = (1.0 - self.label_smoothing) * y + self.label_smoothing / z.shape[1]
+        loss, p = ops.softmax_cross_entropy(z, y)
+        return loss, (p, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.softmax_cross_entropy_backward(*cache)
+
+    def __call__(self, z: Array, y: Array) -> Array:
+        """L alone. Raises LossMismatch if z are probabilities already: the softmax would be applied twice."""
+        xp = namespace(z)
+        if bool(xp.all(z >= 0.0)) and bool(xp.all(xp.abs(xp.sum(z, axis=1) - 1.0) < 1e-5)):
+            raise LossMismatch(
+                "SoftmaxCrossEntropy was given probabilities (rows from 0 to 1 that sum to 1) and would apply the "
+                "softmax twice: give it the logits, the first value of net.forward(x)"
+            )
+        return super().__call__(z, y)
+
+    def _check_values(self, y: Array, device: Device) -> None:
+        super()._check_values(y, device)
+        self._check_unit_interval(y, device)
+        xp = device.xp
+        sums = xp.sum(y, axis=1)
+        if bool(xp.any(xp.abs(sums - 1.0) > 1e-3)):
+            row = int(xp.argmax(xp.abs(sums - 1.0)))
+            raise DataError(
+                "SoftmaxCrossEntropy expects rows of probabilities that sum to 1; "
+                f"row {row} sums to {float(sums[row]):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
+            )
+
+
+class SigmoidCrossEntropy(_OnClasses):
+    """L = -1/N sum_n sum_c (y log a + (1 - y) log(1 - a)), a = sigmoid(z): Nielsen's cross-entropy.
+
+    For C independent yes-or-no answers, or one of C classes as in his book. The gradient is (a - y) / N. Output:
+    sigmoid.
+    """
+
+    output = "sigmoid"
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = self._rows(z, y)
+        loss, a = ops.sigmoid_cross_entropy(z, y)
+        return loss, (a, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.sigmoid_cross_entropy_backward(*cache)
+
+    def _check_values(self, y: Array, device: Device) -> None:
+        super()._check_values(y, device)
+        self._check_unit_interval(y, device)
+
+
+class Quadratic(SigmoidCrossEntropy):
+    """L = 1/(2N) sum_n |y_n - a_n|^2, a = sigmoid(z): Nielsen's quadratic cost, which learns slowly from a sure
+    mistake.
+
+    The gradient is (a - y) a (1 - a) / N. Output: sigmoid.
+    """
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = self._rows(z, y)
+        loss, a = ops.quadratic(z, y)
+        return loss, (a, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.quadratic_backward(*cache)
+
+
+class MeanSquaredError(Loss):
+    """L = 1/(NC) sum (z - y)^2; gradient 2 (z - y) / (NC). Output: identity."""
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        _same_shape(self, z, y)
+        return ops.mean_squared_error(z, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.mean_squared_error_backward(cache)
+
+
+class MeanAbsoluteError(Loss):
+    """L = 1/(NC) sum |z - y|; gradient sign(z - y) / (NC). Output: identity."""
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        _same_shape(self, z, y)
+        return ops.mean_absolute_error(z, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.mean_absolute_error_backward(cache)
+
+
+class Huber(Loss):
+    """L = 1/(NC) sum h(z - y), h(r) = r^2/2 for |r| <= delta, else delta (|r| - delta/2) (Huber, 1964).
+
+    The gradient is (z - y) held between -delta and delta, over NC. Output: identity. Raises OptionError unless delta >
+    0.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        if not delta > 0.0:
+            raise OptionError(f"Huber: delta must be above 0, got {delta}")
+        self.delta = delta
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        _same_shape(self, z, y)
+        return ops.huber(z, y, delta=self.delta)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.huber_backward(cache, delta=self.delta)
+
+
+class _Of(Loss):
+    """A loss taken of the network's output function: L(output(z), y)."""
+
+    def __init__(self, function: Layer, loss: Loss) -> None:
+        self.function, self.loss = function, loss
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        a, function_cache = self.function.forward(z)
+        value, loss_cache = self.loss.forward(a, y)
+        return value, (function_cache, loss_cache)
+
+    def backward(self, cache: Any) -> Array:
+        function_cache, loss_cache = cache
+        return self.function.backward(self.loss.backward(loss_cache), function_cache)
+
+
+def pair(net: Layer, loss: Loss) -> Loss:
+    """The loss to train `net` with, taken of its last numbers z.
+
+    Raises LossMismatch where the output function would be applied twice, or is not the one the loss goes with.
+    """
+    name = type(loss).__name__
+    last = net
+    while isinstance(last, Sequential) and last.layers:
+        last = last.layers[-1]
+    ending = type(last).__name__
+    if loss.classifies and ending in ("Softmax", "Sigmoid"):
+        what = f"the {loss.output} twice" if ending.lower() == loss.output else f"a {loss.output} to its output"
+        raise LossMismatch(
+            f"the network ends in a {ending} layer, and {name} would apply {what}: leave out the {ending}() layer, and "
+            f"write output={loss.output!r} on the network to get probabilities from it"
+        )
+    if net.output is None or type(net.output) is type(activation(loss.output)):
+        return loss
+    if loss.classifies:
+        raise LossMismatch(
+            f"{name} goes with output={loss.output!r}, and the network has output="
+            f"{type(net.output).__name__.lower()!r}: change one of the two"
+        )
+    return _Of(net.output, loss)

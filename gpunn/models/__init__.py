@@ -1,0 +1,5 @@
+"""Builders of whole networks."""
+
+from gpunn.models.mlp import mlp
+
+__all__ = ["mlp"]

@@ -1,0 +1,50 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Sequence
+
+from gpunn.errors import OptionError
+from gpunn.init import Initializer
+from gpunn.layers import Layer, Linear, Sequential, activation
+
+__all__ = ["mlp"]
+
+_FOR_RELU = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus")  # functions that pass about half of their input
+
+Which = str | Layer | type[Layer]
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    hidden: Which | Sequence[Which] = "relu",
+    output: Which | None = None,
+    init: str | Initializer | None = None,
+    bias_init: str | Initializer = "zeros",
+) -> Sequential:
+    """Linear layers of the given sizes with activation functions between them, of any depth and width.
+
+    `mlp([784, 100, 30, 10], hidden="tanh", output="softmax")` is the same as
+
+        Sequential(Linear(784, 100, init="xavier"), Tanh(), Linear(100, 30, init="xavier"), Tanh(),
+                   Linear(30, 10, init="xavier"), output="softmax")
+
+    `hidden` is one activation for all hidden layers or a sequence with one for each; `output` is what turns the last
+    layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin and "xavier" for
+    all others, unless one is named. Raises OptionError for fewer than two sizes or a wrong number of activations.
+    """
+    if len(sizes) < 2:
+        raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {list(sizes)}")
+    n_hidden = len(sizes) - 2
+    kinds = [hidden] * n_hidden if isinstance(hidden, str | Layer | type) else list(hidden)
+    if len(kinds) != n_hidden:
+        raise OptionError(
+            f"mlp of sizes {list(sizes)} has {n_hidden} hidden layers but hidden= names {len(kinds)} activations"
+        )
+    layers: list[Layer] = []
+    for n_in, n_out, kind in zip(sizes[:-1], sizes[1:], [*kinds, None], strict=True):
+        function = None if kind is None else activation(kind)
+        fitting = "he" if type(function).__name__ in _FOR_RELU else "xavier"
+        layers.append(Linear(n_in, n_out, init=init or fitting, bias_init=bias_init))
+        if function is not None:
+            layers.append(function)
+    return Sequential(*layers, output=output)

@@ -1,0 +1,19 @@
+"""The maths: every function beside its hand-derived gradient, in the array API standard alone.
+
+f takes arrays and returns y; f_backward takes dy, the gradient of the loss with respect to y, and what f saw or
+returned, and gives the gradients of f's arguments. The name d + a means the gradient of the loss with respect to a.
+Nothing here holds a parameter, a state or a random number.
+"""
+
+from gpunn.ops.activation import *  # noqa: F403
+from gpunn.ops.activation import __all__ as _activation
+from gpunn.ops.linear import *  # noqa: F403
+from gpunn.ops.linear import __all__ as _linear
+from gpunn.ops.loss import *  # noqa: F403
+from gpunn.ops.loss import __all__ as _loss
+from gpunn.ops.softmax import *  # noqa: F403
+from gpunn.ops.softmax import __all__ as _softmax
+from gpunn.ops.update import *  # noqa: F403
+from gpunn.ops.update import __all__ as _update
+
+__all__ = [*_activation, *_linear, *_loss, *_softmax, *_update]

@@ -1,0 +1,45 @@
+"""The linear map y = x W + b, which layers of neurons are made of.
+
+Symbols: N rows in the batch, D inputs, M outputs.
+"""
+
+from gpunn.device import Array, namespace
+from gpunn.ops._op import op
+
+__all__ = ["linear", "linear_backward"]
+
+
+@op
+def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
+    """y = x W + b, for x (N, D), W (D, M), b (M,); returns y (N, M).
+
+    Row n of y is y_n = sum_d x_nd W_d + b: each neuron's weighted input (Nielsen, chapter 2, equation 25, transposed so
+    that one row is one example). `out`: where y may be put.
+    """
+    xp = namespace(x)
+    y = xp.matmul(x, W, out=out)  # (N, M)
+    if b is not None:
+        y += b
+    return y
+
+
+@op
+def linear_backward(
+    dy: Array,
+    x: Array,
+    W: Array,
+    *,
+    need_dx: bool = True,
+    out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
+) -> tuple[Array | None, Array, Array]:
+    """The gradients (dx, dW, db) of a loss L, given dy = dL/dy (N, M) and what the forward pass saw.
+
+    y_nm = sum_d x_nd W_dm + b_m, so by the chain rule each x_nd collects dy through W, each W_dm through x summed over
+    the batch, each b_m the plain sum. dx is None without `need_dx`. `out`: where dx, dW, db may be put.
+    """
+    xp = namespace(dy)
+    out_dx, out_dW, out_db = out
+    dx = xp.matmul(dy, W.T, out=out_dx) if need_dx else None  # (N, D)   dL/dx = dy W^T
+    dW = xp.matmul(x.T, dy, out=out_dW)  #                      (D, M)   dL/dW = x^T dy
+    db = xp.sum(dy, axis=0, out=out_db)  #                      (M,)     dL/db = sum_n dy_n
+    return dx, dW, db

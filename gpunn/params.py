@@ -1,0 +1,208 @@
+"""Parameters, and the two flat arrays they live in.
+
+A network of many small arrays would need many small operations for each step. Here all parameters of a network lie one
+after another in one array, and their gradients in another; `Param.value` and `Param.grad` are views into the two. So an
+optimiser step is one pass over one array, the norm of the gradient is one reduction, and a checkpoint is one array
+with a table of names.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpunn.device import Array, Device, to_host
+from gpunn.errors import DataError, NotInitialised, ShapeError
+from gpunn.init import Initializer, initializer
+from gpunn.rng import generator
+
+__all__ = ["Buffer", "Param", "ParamStore"]
+
+ALIGNMENT = 16  # elements: each parameter starts on a 64-byte line of the cache, whatever its data type
+
+
+class Param:
+    """A learned array: `value`, and `grad`, the gradient of the loss with respect to it.
+
+    `decay` says whether weight decay applies to it: to weights, not to biases.
+    """
+
+    __slots__ = ("_grad", "_step", "_value", "decay", "init", "shape", "store")
+
+    def __init__(self, shape: tuple[int, ...], init: str | Initializer, *, decay: bool = True) -> None:
+        if not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ShapeError(f"a parameter of shape {shape} cannot be made: every size must be a whole number above 0")
+        self.shape = shape
+        self.init = initializer(init)
+        self.decay = decay
+        self.store: ParamStore | None = None
+        self._value: Array = None
+        self._grad: Array = None
+        self._step = -1  # the store's step in which the gradient was last written
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.shape, self.init, self.decay
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        Param.__init__(self, *state[:2], decay=state[2])  # its network's ParamStore gives it a place again
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def value(self) -> Array:
+        """The numbers. Raises NotInitialised before `net.init`."""
+        if self._value is None:
+            raise NotInitialised("this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer")
+        return self._value
+
+    @property
+    def grad(self) -> Array:
+        """The gradient; all zeros where no backward pass has reached this parameter since the last step."""
+        self._clear_stale()
+        return self._grad
+
+    @property
+    def grad_out(self) -> Array | None:
+        """Where a backward pass may put the gradient directly: a place on the first write of a step, then None."""
+        return None if self._step == self.store.step else self._grad  # type: ignore[union-attr]
+
+    def add_grad(self, grad: Array) -> None:
+        """Add `grad` to the gradient; the first one of a step replaces what was there.
+
+        So a layer that is used twice collects both contributions, and nothing need be set to zero between steps.
+        """
+        store = self.store
+        if self._step == store.step:  # type: ignore[union-attr]
+            self._grad += grad
+        else:
+            self._step = store.step  # type: ignore[union-attr]
+            if grad is not self._grad:
+                self._grad[...] = grad
+
+    def _clear_stale(self) -> None:
+        if self.store is None:
+            raise NotInitialised("this network has no gradients yet: call net.init(seed=0), or give it to a gn.Trainer")
+        if self._step != self.store.step:
+            self._step = self.store.step
+            self._grad[...] = 0.0
+
+
+class Buffer:
+    """An array of a layer that is not learned, such as a mean taken over the data; saved with the weights."""
+
+    __slots__ = ("initial", "value")
+
+    def __init__(self, initial: Any) -> None:
+        self.initial = np.asarray(to_host(initial), dtype=np.float64)
+        self.value: Array = None
+
+    def __getstate__(self) -> np.ndarray:
+        return self.initial
+
+    def __setstate__(self, initial: np.ndarray) -> None:
+        Buffer.__init__(self, initial)
+
+
+class ParamStore:
+    """All parameters of a network in one flat array `values` (P,), and their gradients in `grads` (P,).
+
+    Parameters that decay are laid first: `decaying` is the slice that holds them. Between parameters lie up to 15
+    unused zeros, so that each starts on a cache line; they stay zero.
+    """
+
+    def __init__(self, params: Mapping[str, Param], buffers: Mapping[str, Buffer], device: Device, dtype: str) -> None:
+        self._build(params, buffers, device, dtype)
+
+    def _build(self, params: Mapping[str, Param], buffers: Mapping[str, Buffer], device: Device, dtype: str) -> None:
+        self.device, self.dtype = device, dtype
+        self.params, self.buffers = dict(params), dict(buffers)
+        self.step = 0  # counts optimiser steps: a gradient written in an earlier one is stale
+        self._place: dict[str, slice] = {}
+        end = 0
+        for decay in (True, False):
+            for name, param in self.params.items():
+                if param.decay == decay:
+                    self._place[name] = slice(end, end + param.size)
+                    end += -(-param.size // ALIGNMENT) * ALIGNMENT
+            if decay:
+                self.decaying = slice(0, end)
+        self.values, self.grads = device.zeros(end, dtype), device.zeros(end, dtype)
+        values, grads = self.views(self.values), self.views(self.grads)
+        for name, param in self.params.items():
+            param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
+        for buffer in self.buffers.values():
+            buffer.value = device.asarray(buffer.initial, dtype)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """What copy and pickle keep: the views are made anew, or they would no longer be views."""
+        return self.params, self.buffers, self.device, self.dtype, self.state_dict()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *parts, weights = state
+        self._build(*parts)
+        self.load_state_dict(weights)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(param.size for param in self.params.values())
+
+    def draw(self, seed: int) -> None:
+        """Draw every parameter anew: each from its own generator, of the seed and the parameter's name.
+
+        The numbers are made on the host in float64, then rounded and moved, so that every device starts alike.
+        """
+        for name, param in self.params.items():
+            values = param.init(generator(seed, f"init/{name}"), param.shape)
+            param._value[...] = self.device.asarray(values, self.dtype)
+
+    def views(self, flat: Array) -> dict[str, Array]:
+        """The parts of a flat array (P,) that belong to each parameter, by name, in the parameter's shape."""
+        reshape = self.device.xp.reshape
+        return {name: reshape(flat[self._place[name]], p.shape, copy=False) for name, p in self.params.items()}
+
+    def gradient(self) -> Array:
+        """The flat gradient of this step, with zeros for parameters that no backward pass has reached."""
+        for param in self.params.values():
+            param._clear_stale()
+        return self.grads
+
+    def next_step(self) -> None:
+        """Let the next gradients replace those that are there."""
+        self.step += 1
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and buffers as NumPy arrays, by name."""
+        state = {name: np.array(self.device.to_host(p.value)) for name, p in self.params.items()}
+        return state | {name: np.array(self.device.to_host(b.value)) for name, b in self.buffers.items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take parameters and buffers from arrays by name; nothing is changed unless every name and shape fits.
+
+        Raises ShapeError that names the first parameter that is missing, unknown, or of another shape.
+        """
+        targets = {name: entry.value for name, entry in (self.params | self.buffers).items()}
+        for name in [*targets, *state]:
+            if name not in state:
+                raise ShapeError(f"these weights are of another network: they have no {name!r}, only {_names(state)}")
+            if name not in targets:
+                raise ShapeError(f"these weights are of another network: {name!r} is not among its {_names(targets)}")
+            if tuple(state[name].shape) != tuple(targets[name].shape):
+                raise ShapeError(
+                    f"these weights are of another network: {name!r} has shape {tuple(state[name].shape)}, "
+                    f"this network expects {tuple(targets[name].shape)}"
+                )
+        new = {name: self.device.asarray(state[name], self.dtype) for name in targets}
+        for name, array in new.items():
+            if not bool(self.device.xp.all(self.device.xp.isfinite(array))):
+                raise DataError(f"the weights {name!r} to load contain NaN or infinity")
+        for name, array in new.items():
+            targets[name][...] = array
+
+
+def _names(some: Mapping[str, object]) -> str:
+    return ", ".join(some) or "nothing"

@@ -1,0 +1,8 @@
+"""Training: the loop, its history, its checkpoints."""
+
+from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
+from gpunn.train.history import History
+from gpunn.train.table import EpochTable
+from gpunn.train.trainer import Callback, Trainer
+
+__all__ = ["Callback", "EpochTable", "History", "Trainer", "load_checkpoint", "save_checkpoint"]

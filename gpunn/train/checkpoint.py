@@ -1,0 +1,83 @@
+"""Checkpoints: all that a trainer needs to go on exactly where it stood."""
+
+from pathlib import Path
+from typing import Any
+
+from gpunn.errors import DataError, FileError, ShapeError
+from gpunn.io.tensors import read_tensors, write_tensors
+from gpunn.train.history import History
+from gpunn.train.trainer import Mean, Trainer
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+def save_checkpoint(path: str | Path, trainer: Trainer, config: dict[str, Any] | None = None) -> None:
+    """Write a trainer's parameters, optimiser state, history and place in the data to a safetensors file.
+
+    There is no state of random generators to keep: every random choice follows from the seed and the number of the
+    epoch or step. `config` is kept with it. Raises FileError; an older checkpoint is then still there, whole.
+    """
+    store, best = trainer.net.store, trainer.best
+    tensors = {f"network/{name}": array for name, array in trainer.net.state_dict().items()}
+    for kept, flat in trainer.state.items():
+        tensors |= {f"optimizer/{kept}/{name}": trainer.device.to_host(a) for name, a in store.views(flat).items()}
+    tensors |= {f"best/{name}": array for name, array in best.get("weights", {}).items()}
+    trainer.losses.look()
+    about = {
+        "seed": trainer.seed,
+        "dtype": trainer.dtype,
+        "optimizer": type(trainer.optimizer).__name__,
+        "steps": trainer.steps,
+        "epoch": trainer.epoch,
+        "batch": trainer.batch,
+        "order": trainer.order,
+        "losses": [trainer.losses.total, trainer.losses.weight],
+        "seconds": trainer.seconds,
+        "history": trainer.history.rows,
+        "best": {name: value for name, value in best.items() if name != "weights"},
+        "config": config or {},
+    }
+    write_tensors(path, "checkpoint", tensors, about)
+
+
+def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
+    """Bring a trainer of the same network, seed and optimiser to where the checkpoint's one stood; returns its config.
+
+    Training then goes on to the very weights of an uninterrupted run (to the bit on the same machine, with as many
+    threads and the same versions). Raises FileError, and changes nothing, for a checkpoint of something else.
+    """
+    tensors, about = read_tensors(path, "checkpoint")
+    for name, here in (
+        ("seed", trainer.seed),
+        ("dtype", trainer.dtype),
+        ("optimizer", type(trainer.optimizer).__name__),
+    ):
+        if about.get(name) != here:
+            raise FileError(f"{path}: a checkpoint of a run with {name} {about.get(name)!r}, and this one has {here!r}")
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+    store = trainer.net.store
+    kept = {name: (store.views(flat), part(f"optimizer/{name}/")) for name, flat in trainer.state.items()}
+    for name, (views, arrays) in kept.items():
+        if {n: tuple(a.shape) for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in views.items()}:
+            raise FileError(f"{path}: a checkpoint of another network: the optimiser's {name!r} does not fit this one")
+    try:
+        place = {name: about[name] for name in ("steps", "epoch", "batch", "order", "seconds")}
+        losses, history, best, config = (
+            Mean(*about["losses"]),
+            History(about["history"]),
+            about["best"],
+            about["config"],
+        )
+        trainer.net.load_state_dict(part("network/"))
+    except (ShapeError, DataError, KeyError, TypeError) as error:
+        raise FileError(f"{path}: {error}") from None
+    for views, arrays in kept.values():
+        for name, array in arrays.items():
+            views[name][...] = trainer.device.asarray(array, trainer.dtype)
+    vars(trainer).update(place, losses=losses, history=history, best=best)
+    if weights := part("best/"):
+        trainer.best["weights"] = weights
+    return config

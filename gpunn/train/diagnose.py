@@ -1,0 +1,28 @@
+"""Finding out what went wrong."""
+
+from gpunn.device import Array, namespace
+from gpunn.layers import Layer, Sequential
+
+__all__ = ["where_not_finite"]
+
+
+def where_not_finite(layer: Layer, x: Array, name: str = "") -> str | None:
+    """Where NaN or infinity first turns up as x passes through the layers: "the output of linear2", or None."""
+    if not _finite(x):
+        return "the inputs"
+    if isinstance(layer, Sequential):
+        passing = x
+        for child_name, child in layer.children().items():
+            found = where_not_finite(child, passing, f"{name}.{child_name}" if name else child_name)
+            if found:
+                return found
+            passing = child.infer(passing)
+    for param_name, param in layer.params().items():
+        if not _finite(param.value):
+            return f"the weights {name}.{param_name}" if name else f"the weights {param_name}"
+    return None if _finite(layer.infer(x)) else f"the output of {name or type(layer).__name__}"
+
+
+def _finite(x: Array) -> bool:
+    xp = namespace(x)
+    return bool(xp.all(xp.isfinite(x)))

@@ -1,0 +1,58 @@
+"""What happened in training, an epoch a row."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from gpunn.errors import OptionError
+
+__all__ = ["History"]
+
+Row = dict[str, float]
+
+
+class History:
+    """One row an epoch: epoch, step, lr, loss, seconds, and with validation data valid_loss (and valid_accuracy).
+
+    `history["loss"]` is one column as a list, `history.rows` all rows, `history[-1]` the last one. `loss` is the mean
+    over the epoch's batches, each taken before its own step; the validation figures are taken at the end of the epoch.
+    """
+
+    def __init__(self, rows: list[Row] | None = None) -> None:
+        self.rows = rows or []
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __getitem__(self, key: str | int) -> Any:
+        if isinstance(key, int):
+            return self.rows[key]
+        if self.rows and key not in self.rows[0]:
+            raise OptionError(f"history has no column {key!r}; it has {', '.join(self.columns)}")
+        return [row[key] for row in self.rows]
+
+    def best(self, column: str) -> Row | None:
+        """The row in which `column` was best, the first of them: highest for an accuracy, lowest for a loss."""
+        sign = -1.0 if "accuracy" in column else 1.0
+        values = self[column]
+        return self.rows[min(range(len(values)), key=lambda i: sign * values[i])] if values else None
+
+    def to_csv(self) -> str:
+        """The rows as CSV, every digit kept."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} epochs: {', '.join(self.columns)})"

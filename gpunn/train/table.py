@@ -1,0 +1,64 @@
+"""What training shows: a bar that fills during an epoch, and a line for each."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gpunn.train.history import Row
+from gpunn.train.trainer import Callback, Trainer
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["EpochTable"]
+
+_COLUMNS = {  # column of the history: (heading, format)
+    "epoch": ("epoch", "{:5.0f}"),
+    "loss": ("loss", "{:10.4f}"),
+    "valid_loss": ("valid loss", "{:10.4f}"),
+    "valid_accuracy": ("valid accuracy", "{:14.2%}"),
+    "lr": ("learning rate", "{:13.2g}"),
+    "seconds": ("seconds", "{:7.2f}"),
+}
+
+
+class EpochTable(Callback):
+    """A table on standard output with a line per epoch; on a terminal also a bar that shows the epoch in progress."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+        self._batches = 0
+        self._headed = False
+
+    def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
+        self._batches, self._headed = batches, False
+
+    def on_step(self, trainer: Trainer) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self._batches,
+                initial=trainer.batch - 1,
+                desc=f"epoch {trainer.epoch + 1}",
+                unit="batch",
+                leave=False,
+                disable=None,  # where standard error is no terminal
+                file=sys.stderr,
+            )
+        self._bar.update()
+        if trainer.stop:
+            self.close()
+
+    def on_epoch(self, trainer: Trainer, row: Row) -> None:
+        self.close()
+        columns = {name: shape for name, shape in _COLUMNS.items() if name in row}
+        if not self._headed:
+            print("  ".join(f"{heading:>{len(form.format(0))}}" for heading, form in columns.values()))
+            self._headed = True
+        print("  ".join(form.format(row[name]) for name, (_, form) in columns.items()), flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,331 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from gpunn import ops
+from gpunn.data.batches import Batches, as_input
+from gpunn.data.dataset import split_rows
+from gpunn.device import Array, Device, device_of, to_host
+from gpunn.device import device as find_device
+from gpunn.errors import DataError, Diverged, DtypeError, OptionError
+from gpunn.layers import Layer, activation
+from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
+from gpunn.optim import Adam, Optimizer
+from gpunn.train.diagnose import where_not_finite
+from gpunn.train.history import History, Row
+
+__all__ = ["Callback", "Trainer"]
+
+READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits until the GPU has caught up
+
+
+class Callback:
+    """What is called during `Trainer.fit`; override what you need. `trainer.stop = True` ends the fit."""
+
+    def on_start(self, trainer: "Trainer", epochs: int, batches: int) -> None:
+        """Before the first step of a fit of so many epochs, of so many batches each."""
+
+    def on_step(self, trainer: "Trainer") -> None:
+        """After every step."""
+
+    def on_epoch(self, trainer: "Trainer", row: Row) -> None:
+        """After every epoch, with its row of the history."""
+
+
+class Trainer:
+    """Trains a network: batches in, gradients by the network's own backward pass, steps by the optimiser.
+
+        trainer = gn.Trainer(net, loss=gn.SoftmaxCrossEntropy(), optimizer=gn.Adam(1e-3), device="auto", seed=0)
+        history = trainer.fit((X, Y), valid=(Xv, Yv), epochs=10, batch_size=64)
+        trainer.evaluate((Xt, Yt))          # {"loss": ..., "accuracy": ...}
+        trainer.predict(Xt)                 # the network's answers, probabilities for example
+
+    A network without weights is initialised with the seed, on the device, in `dtype` ("float32" or "float64"); one that
+    has its weights keeps them and is moved. `clip_norm` shortens any gradient that is longer. Arrays of any library are
+    accepted and moved to the device once. Raises LossMismatch for a network whose output does not go with the loss.
+    """
+
+    def __init__(
+        self,
+        net: Layer,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        *,
+        device: str | Device | None = "auto",
+        dtype: str | None = None,
+        seed: int = 0,
+        clip_norm: float | None = None,
+    ) -> None:
+        if not isinstance(net, Layer):
+            raise OptionError(f"a Trainer trains a gpunn layer, such as gn.Sequential(...); got {type(net).__name__}")
+        if clip_norm is not None and not clip_norm > 0.0:
+            raise OptionError(f"clip_norm must be above 0, got {clip_norm}")
+        self.net, self.loss, self.optimizer = net, loss or SoftmaxCrossEntropy(), optimizer or Adam()
+        self.device, self.seed, self.clip_norm = find_device(device), seed, clip_norm
+        self._loss = pair(net, self.loss)
+        if not net.initialised:
+            net.init(seed, device=self.device, dtype=dtype or "float32")
+        elif net.store.device != self.device or dtype not in (None, net.store.dtype):
+            net.to(self.device, dtype)
+        self.dtype = net.store.dtype
+        self.state = self.optimizer.start(net.store)
+        self.history = History()
+        self.best: dict[str, Any] = {}  # the best epoch so far, its figure, and its weights if they are to be restored
+        self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
+        # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
+        self.epoch = self.batch = self.steps = 0
+        self.losses, self.seconds = Mean(), 0.0
+        self.order: dict[str, Any] = {}  # what decides which rows are in which batch
+
+    # --- training
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        valid: Any = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        monitor: str | None = None,
+        patience: int | None = None,
+        restore_best: bool = False,
+        verbose: bool = False,
+        callbacks: Iterable[Callback] = (),
+    ) -> History:
+        """Train for `epochs` more epochs on data = (X, Y), and return the history of all epochs so far.
+
+        `valid` is (X, Y) to measure on after every epoch, or a fraction of the data to set aside for it. The epoch
+        that is best in `monitor` ("valid_loss" where there is validation data, else "loss") is remembered: `patience`
+        ends training after so many epochs without a better one, `restore_best` puts back the weights of the best one
+        at the end. `verbose` prints a table with a line per epoch.
+
+        A fit that was stopped goes on when called again, from the very batch it had come to. Raises
+        DataError, ShapeError or DtypeError for data that does not fit, Diverged when the loss is no longer a finite
+        number.
+        """
+        if not isinstance(epochs, int) or epochs < 0:
+            raise OptionError(f"epochs must be a whole number, 0 or more, got {epochs!r}")
+        (x, y), valid = self._load_both(data, valid)
+        monitor = self._monitored(monitor, valid)
+        batches = Batches(x, y, batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last, dtype=self.dtype)
+        self._check_order(rows=x.shape[0], batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+        callbacks = [*callbacks, *_table(verbose)]
+        for callback in callbacks:
+            callback.on_start(self, epochs, len(batches))
+
+        self.stop = False
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
+            for epoch in range(self.epoch, self.epoch + epochs):
+                begun = time.perf_counter()
+                for xb, yb in batches.epoch(epoch, start=self.batch):
+                    self.losses.add(self._update(xb, yb), xb.shape[0])
+                    self.batch += 1
+                    if self.batch % READ_EVERY == 0 and not self.device.on_host:
+                        self._check_losses(x)
+                    for callback in callbacks:
+                        callback.on_step(self)
+                    if self.stop and self.batch < len(batches):
+                        self._check_losses(x)
+                        self.seconds += time.perf_counter() - begun
+                        return self.history
+                self._check_losses(x)
+                row = self._end_epoch(valid, begun)
+                self._remember_best(row, monitor, restore_best)
+                for callback in callbacks:
+                    callback.on_epoch(self, row)
+                if self.stop:
+                    return self.history
+                if patience is not None and self.epoch - self.best["epoch"] >= patience:
+                    break
+        if restore_best and "weights" in self.best:
+            self.net.load_state_dict(self.best["weights"])
+        return self.history
+
+    def step(self, x: Any, y: Any) -> Array:
+        """One update on one batch; returns its loss, before the update, as a 0-d array on the device.
+
+        x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
+        and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
+        """
+        return self._update(self._scaled(self._move(x)), y, check=True)
+
+    def _update(self, x: Array, y: Any, check: bool = False) -> Array:
+        net = self.net
+        z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
+        if check:
+            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype)
+        loss, loss_cache = self._loss.forward(z, y)
+        if self.device.on_host and not math.isfinite(loss):
+            raise self._diverged(x, float(loss), self.steps)
+        net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
+        if self.clip_norm is not None:
+            ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
+        self.optimizer.update(net.store, self.state, self.steps)
+        self.steps += 1
+        return loss
+
+    def _end_epoch(self, valid: Any, begun: float) -> Row:
+        lr = self.optimizer.lr(self.steps - 1)
+        row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
+        if valid is not None:
+            row |= {f"valid_{name}": value for name, value in self._measure(*valid).items()}
+        row["seconds"] = self.seconds + time.perf_counter() - begun
+        self.history.rows.append(row)
+        self.epoch, self.batch, self.losses, self.seconds = self.epoch + 1, 0, Mean(), 0.0
+        return row
+
+    def _remember_best(self, row: Row, monitor: str, with_weights: bool) -> None:
+        if self.history.best(monitor) is row:
+            self.best = {"epoch": self.epoch, monitor: row[monitor]}
+            if with_weights:
+                self.best["weights"] = self.net.state_dict()
+
+    def _check_losses(self, x: Array) -> None:
+        """Raise Diverged if a loss since the last look is not finite. x: data to look for the cause with."""
+        for steps_ago, loss in enumerate(reversed(self.losses.look())):
+            if not math.isfinite(loss):
+                raise self._diverged(self._scaled(x[: self.order["batch_size"]]), loss, self.steps - 1 - steps_ago)
+
+    def _diverged(self, x: Array, loss: float, step: int) -> Diverged:
+        where = where_not_finite(self.net, x) or "the loss itself"
+        return Diverged(
+            f"the loss became {loss} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
+            f"finite are in {where}. Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
+        )
+
+    # --- using the network
+
+    def evaluate(self, data: Any, batch_size: int = 1024) -> dict[str, float]:
+        """{"loss": ..., "accuracy": ...} on data = (X, Y), over all rows; accuracy where targets are classes."""
+        return self._measure(*self._load(data), batch_size)
+
+    def predict(self, X: Any, batch_size: int = 1024) -> Any:
+        """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
+
+        They come as an array of the library and device of X; as NumPy for a list.
+        """
+        output = self.net.output or activation(self.loss.output)
+        answers = [output(self.net.infer(x)) for x in self._pieces(self._move(X), batch_size)]
+        try:
+            like = device_of(X)
+        except DtypeError:
+            like = find_device("cpu")
+        return like.asarray(self.device.xp.concat(answers, axis=0))
+
+    def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
+        losses, right = Mean(), Mean()
+        for first, piece in enumerate(self._pieces(x, batch_size)):
+            n, t = piece.shape[0], y[first * batch_size : (first + 1) * batch_size]
+            z = self.net.infer(piece)
+            losses.add(self._loss.forward(z, t)[0], n)
+            if self.loss.classifies:
+                right.add(self.loss.correct(z, t) / n, n)
+        return {"loss": losses.read()} | ({"accuracy": right.read()} if self.loss.classifies else {})
+
+    def _pieces(self, x: Array, size: int) -> Iterator[Array]:
+        if x.shape[0] == 0:
+            raise DataError("the data has no rows")
+        for first in range(0, x.shape[0], size):
+            yield self._scaled(x[first : first + size])
+
+    # --- bringing data in
+
+    def _move(self, x: Any) -> Array:
+        """Inputs on the device: bytes stay bytes, all other numbers become the network's data type."""
+        if self.device.holds(x):
+            in_bytes = x.dtype == self.device.xp.uint8
+        else:
+            x = to_host(x)
+            in_bytes = x.dtype == np.uint8
+        return self.device.asarray(x, None if in_bytes else self.dtype)
+
+    def _scaled(self, x: Array) -> Array:
+        return as_input(x, self.net.store.values.dtype, self.device.xp)
+
+    def _load(self, data: Any) -> tuple[Array, Array]:
+        """Inputs and targets on the device, checked."""
+        try:
+            x, y = data
+        except (TypeError, ValueError):
+            raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
+        x, xp = self._move(x), self.device.xp
+        if len(x.shape) == 0 or x.shape[0] == 0:
+            raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows to train on")
+        finite = x.dtype == xp.uint8 or xp.all(xp.isfinite(x))
+        if not bool(finite):
+            bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
+            row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
+            raise DataError(
+                f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
+            )
+        n_out = self.net.infer(self._scaled(x[:1])).shape[
+            -1
+        ]  # and so an error now, not after a minute, if x does not fit
+        y = self._loss.targets(y, n_out, self.device, self.dtype)
+        if x.shape[0] != y.shape[0]:
+            raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
+        return x, y
+
+    def _load_both(self, data: Any, valid: Any) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
+        x, y = self._load(data)
+        if not isinstance(valid, int | float):
+            return (x, y), None if valid is None else self._load(valid)
+        rest, part = (self.device.asarray(rows) for rows in split_rows(x.shape[0], valid, self.seed))
+        take = self.device.xp.take
+        return (take(x, rest, axis=0), take(y, rest, axis=0)), (take(x, part, axis=0), take(y, part, axis=0))
+
+    def _monitored(self, monitor: str | None, valid: Any) -> str:
+        known = ["loss"] if valid is None else ["valid_loss", "loss"]
+        if valid is not None and self.loss.classifies:
+            known.append("valid_accuracy")
+        if monitor not in (None, *known):
+            raise OptionError(f"monitor {monitor!r} is not measured in this fit; expected {' or '.join(known)}")
+        return monitor or known[0]
+
+    def _check_order(self, **order: Any) -> None:
+        if self.batch and order != self.order:
+            raise OptionError(
+                f"the epoch that was begun had {self.order}, now it is {order}: go on with the same data and batches"
+            )
+        self.order = order
+
+
+class Mean:
+    """A weighted mean of losses. Those that lie on a GPU are not looked at until they are asked for."""
+
+    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
+        self.total, self.weight = total, weight
+        self._unread: list[tuple[Array, int]] = []
+
+    def add(self, value: Array, weight: int) -> None:
+        """Count `value`, a 0-d array, `weight` times."""
+        self._unread.append((value, weight))
+
+    def look(self) -> list[float]:
+        """The values added since the last look."""
+        values = [float(value) for value, _ in self._unread]
+        for value, (_, weight) in zip(values, self._unread, strict=True):
+            self.total += value * weight
+            self.weight += weight
+        self._unread.clear()
+        return values
+
+    def read(self) -> float:
+        """The mean of all that was added."""
+        self.look()
+        return self.total / self.weight
+
+
+def _table(verbose: bool) -> list[Callback]:
+    if not verbose:
+        return []
+    from gpunn.train.table import EpochTable
+
+    return [EpochTable()]
