@@ -93,7 +93,7 @@ def to_host(x: Any) -> np.ndarray:
         host = x.get()
     elif array_api_compat.is_torch_array(x):
         host = x.detach().cpu().numpy()
-    elif type(x).__module__.startswith("array_api_strict"):
+    elif _is_strict(x):
         import array_api_strict
 
         host = np.asarray(x.to_device(array_api_strict.Device("CPU_DEVICE")))
@@ -128,7 +128,8 @@ class Device:
     @property
     def backend(self) -> str:
         """The name of the library: "numpy", "cupy", "torch" or "strict"."""
-        return {"cpu": "numpy", "cuda": "cupy"}.get(kind := self.name.partition(":")[0], kind)
+        kind = self.name.partition(":")[0]
+        return {"cpu": "numpy", "cuda": "cupy"}.get(kind, kind)
 
     @property
     def on_host(self) -> bool:
@@ -166,6 +167,8 @@ class Device:
             if self.backend == "torch" and not host.flags.writeable:
                 host = host.copy()  # PyTorch has no read-only tensors
             x = host if self.xp is np else self.xp.asarray(host, device=self.native)
+        elif self.backend == "torch":
+            x = x.detach()  # no recording for PyTorch's own differentiation
         if dtype is not None and x.dtype != self.dtype(dtype):
             x = self.xp.astype(x, self.dtype(dtype))
         return x
@@ -209,7 +212,9 @@ def device_of(x: Array) -> Device:
         return Device(f"cuda:{x.device.id}", xp, x.device, "where the array is")
     if array_api_compat.is_torch_array(x):
         return Device(f"torch:{x.device}", xp, x.device, "where the array is")
-    return Device(_strict_name(x.device), xp, x.device, "where the array is")
+    if _is_strict(x):
+        return Device(_strict_name(x.device), xp, x.device, "where the array is")
+    raise DtypeError(f"arrays of {type(x).__module__} are not computed with here; convert them with numpy.asarray")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -285,7 +290,7 @@ _announced: set[str] = set()
 def _auto(announce: bool) -> Device:
     report = probe_cuda(0)
     if report.available:
-        chosen = _cuda(0, report.reason)
+        chosen = _cuda(0, "")
     else:  # the mend is worth a word only where there may be a GPU
         mend = "" if report.fix == _DRIVER_FIX else f"; to use a GPU: {report.fix}"
         chosen = _cpu(report.reason + mend)
@@ -300,14 +305,16 @@ def _cpu(reason: str) -> Device:
     return Device("cpu", np, "cpu", reason)
 
 
-def _cuda(index: int, reason: str) -> Device:
+def _cuda(index: int, asked_by: str) -> Device:
     report = probe_cuda(index)
     if not report.available:
-        raise DeviceUnavailable(report.name, report.reason, report.fix)
+        reason = f"{report.reason}, and {asked_by}" if asked_by else report.reason
+        raise DeviceUnavailable(report.name, reason, report.fix)
     import array_api_compat.cupy as xp
     import cupy
 
-    return Device(report.name, xp, cupy.cuda.Device(index), reason or report.reason)
+    reason = f"{report.reason}; {asked_by}" if asked_by else report.reason
+    return Device(report.name, xp, cupy.cuda.Device(index), reason)
 
 
 def _torch(name: str, reason: str) -> Device:
@@ -342,6 +349,10 @@ def _strict(name: str, reason: str) -> Device:
             f"device 'strict:{name}' is not known; expected strict:cpu, strict:device1 or strict:device2"
         ) from None
     return Device(_strict_name(native), namespace(strict.ones(1)), native, reason or "asked for by name")
+
+
+def _is_strict(x: Any) -> bool:
+    return type(x).__module__.startswith("array_api_strict")
 
 
 def _strict_name(native: Any) -> str:

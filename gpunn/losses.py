@@ -22,7 +22,7 @@ cost), the last three take the mean over them.
 from typing import Any
 
 from gpunn import ops
-from gpunn.device import Array, Device, namespace
+from gpunn.device import Array, Device, namespace, to_host
 from gpunn.errors import DataError, LossMismatch, OptionError, ShapeError
 from gpunn.layers import Layer, Sequential, activation
 
@@ -55,47 +55,32 @@ class Loss:
         """L alone."""
         return self.forward(z, y)[0]
 
-    def targets(self, y: Any, n_out: int, device: Device, dtype: str) -> Array:
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
         """Targets y for a network with `n_out` outputs, checked and moved to the device: what forward expects.
 
-        Raises ShapeError or DataError, naming the first value that does not fit.
+        Raises ShapeError, or DataError that names a value that does not fit; `look=False` leaves the values unseen.
         """
-        y = device.asarray(y)
-        if _is_integer(y) and len(y.shape) == 1 and self.classifies and n_out > 1:
-            return self._labels(y, n_out, device)
-        y = device.asarray(y, dtype)
-        if len(y.shape) == 1 and n_out == 1:
-            y = device.xp.reshape(y, (-1, 1))
-        if len(y.shape) != 2 or y.shape[1] != n_out:
+        y = y if device.holds(y) else to_host(y)  # what is on the host is checked there, before it is moved
+        xp, shape = namespace(y), tuple(y.shape)
+        if self.classifies and n_out > 1 and len(shape) == 1 and xp.isdtype(y.dtype, "integral"):
+            if look:
+                _check_labels(y, n_out)
+            return device.asarray(y, "int64")
+        if n_out == 1 and len(shape) == 1:
+            y, shape = xp.reshape(y, (-1, 1)), (*shape, 1)
+        if len(shape) != 2 or shape[1] != n_out:
             classes = f", or class numbers 0 to {n_out - 1} of shape (N,)" if self.classifies and n_out > 1 else ""
             raise ShapeError(
-                f"{type(self).__name__} expects targets of shape (N, {n_out}){classes}; "
-                f"got {y.dtype} of shape {tuple(y.shape)}"
+                f"{type(self).__name__} expects targets of shape (N, {n_out}){classes}; got {y.dtype} of shape {shape}"
             )
-        self._check_values(y, device)
-        return y
+        if look:
+            self._check_values(y)
+        return device.asarray(y, dtype)
 
-    def _labels(self, y: Array, n_out: int, device: Device) -> Array:
-        xp = device.xp
-        if y.shape[0] and (int(xp.min(y)) < 0 or int(xp.max(y)) >= n_out):
-            row = int(xp.argmax(xp.astype((y < 0) | (y >= n_out), device.dtype("int32"))))
-            raise DataError(
-                f"label {int(y[row])} in row {row} is out of range: the network has {n_out} outputs, so labels go from "
-                f"0 to {n_out - 1}"
-            )
-        return device.asarray(y, "int64")
-
-    def _check_values(self, y: Array, device: Device) -> None:
-        xp = device.xp
+    def _check_values(self, y: Array) -> None:
+        xp = namespace(y)
         if not bool(xp.all(xp.isfinite(y))):
             raise DataError("the targets contain NaN or infinity: remove those rows, or fill them in")
-
-    def _check_unit_interval(self, y: Array, device: Device) -> None:
-        xp = device.xp
-        if not bool(xp.all((y >= 0.0) & (y <= 1.0))):
-            raise DataError(
-                f"{type(self).__name__} expects targets from 0 to 1, got {float(xp.min(y))} to {float(xp.max(y))}"
-            )
 
     def correct(self, z: Array, y: Array) -> Array:
         """How many of the batch's N answers are right, as a 0-d array: the class with the largest z is the answer.
@@ -115,9 +100,14 @@ class Loss:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
-def _is_integer(y: Array) -> bool:
+def _check_labels(y: Array, n_out: int) -> None:
     xp = namespace(y)
-    return bool(xp.isdtype(y.dtype, "integral"))
+    if y.shape[0] and (int(xp.min(y)) < 0 or int(xp.max(y)) >= n_out):
+        row = int(xp.argmax(xp.astype((y < 0) | (y >= n_out), xp.int32)))
+        raise DataError(
+            f"label {int(y[row])} in row {row} is out of range: the network has {n_out} outputs, so labels go from 0 "
+            f"to {n_out - 1}"
+        )
 
 
 def _same_shape(loss: Loss, z: Array, y: Array) -> None:
@@ -129,9 +119,16 @@ def _same_shape(loss: Loss, z: Array, y: Array) -> None:
 
 
 class _OnClasses(Loss):
-    """Losses whose targets may be class numbers (N,), used as rows of 0 and 1."""
+    """Losses whose targets are numbers from 0 to 1, or class numbers (N,) that are used as rows of 0 and 1."""
 
     classifies = True
+
+    def _check_values(self, y: Array) -> None:
+        super()._check_values(y)
+        xp = namespace(y)
+        if not bool(xp.all((y >= 0) & (y <= 1))):
+            low, high = float(xp.min(y)), float(xp.max(y))
+            raise DataError(f"{type(self).__name__} expects targets from 0 to 1, got {low:g} to {high:g}")
 
     def _rows(self, z: Array, y: Array) -> Array:
         if len(y.shape) == 1 and y.shape[0] == z.shape[0]:
@@ -174,16 +171,15 @@ class SoftmaxCrossEntropy(_OnClasses):
             )
         return super().__call__(z, y)
 
-    def _check_values(self, y: Array, device: Device) -> None:
-        super()._check_values(y, device)
-        self._check_unit_interval(y, device)
-        xp = device.xp
-        sums = xp.sum(y, axis=1)
-        if bool(xp.any(xp.abs(sums - 1.0) > 1e-3)):
-            row = int(xp.argmax(xp.abs(sums - 1.0)))
+    def _check_values(self, y: Array) -> None:
+        super()._check_values(y)
+        xp = namespace(y)
+        off = xp.abs(xp.sum(y, axis=1) - 1)
+        if bool(xp.any(off > 1e-3)):
+            row = int(xp.argmax(off))
             raise DataError(
-                "SoftmaxCrossEntropy expects rows of probabilities that sum to 1; "
-                f"row {row} sums to {float(sums[row]):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
+                f"SoftmaxCrossEntropy expects rows of probabilities that sum to 1; row {row} sums to "
+                f"{float(xp.sum(y[row, :])):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
             )
 
 
@@ -203,10 +199,6 @@ class SigmoidCrossEntropy(_OnClasses):
 
     def backward(self, cache: Any) -> Array:
         return ops.sigmoid_cross_entropy_backward(*cache)
-
-    def _check_values(self, y: Array, device: Device) -> None:
-        super()._check_values(y, device)
-        self._check_unit_interval(y, device)
 
 
 class Quadratic(SigmoidCrossEntropy):

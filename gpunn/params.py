@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.device import Array, Device, to_host
-from gpunn.errors import DataError, NotInitialised, ShapeError
+from gpunn.device import Array, Device, device_of, namespace, to_host
+from gpunn.errors import NotInitialised, ShapeError
 from gpunn.init import Initializer, initializer
 from gpunn.rng import generator
 
-__all__ = ["Buffer", "Param", "ParamStore"]
+__all__ = ["Buffer", "Param", "ParamStore", "read_state", "write_state"]
 
 ALIGNMENT = 16  # elements: each parameter starts on a 64-byte line of the cache, whatever its data type
 
@@ -139,12 +139,14 @@ class ParamStore:
 
     def __getstate__(self) -> tuple[Any, ...]:
         """What copy and pickle keep: the views are made anew, or they would no longer be views."""
-        return self.params, self.buffers, self.device, self.dtype, self.state_dict()
+        weights = read_state(self.params), read_state(self.buffers)
+        return self.params, self.buffers, self.device, self.dtype, *weights
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        *parts, weights = state
+        *parts, params, buffers = state
         self._build(*parts)
-        self.load_state_dict(weights)
+        write_state(self.params, params)
+        write_state(self.buffers, buffers)
 
     @property
     def size(self) -> int:
@@ -175,33 +177,33 @@ class ParamStore:
         """Let the next gradients replace those that are there."""
         self.step += 1
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as NumPy arrays, by name."""
-        state = {name: np.array(self.device.to_host(p.value)) for name, p in self.params.items()}
-        return state | {name: np.array(self.device.to_host(b.value)) for name, b in self.buffers.items()}
 
-    def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Take parameters and buffers from arrays by name; nothing is changed unless every name and shape fits.
+def read_state(entries: Mapping[str, Param | Buffer]) -> dict[str, np.ndarray]:
+    """Copies of all values as NumPy arrays, by name."""
+    return {name: np.array(to_host(entry.value)) for name, entry in entries.items()}
 
-        Raises ShapeError that names the first parameter that is missing, unknown, or of another shape.
-        """
-        targets = {name: entry.value for name, entry in (self.params | self.buffers).items()}
-        for name in [*targets, *state]:
-            if name not in state:
-                raise ShapeError(f"these weights are of another network: they have no {name!r}, only {_names(state)}")
-            if name not in targets:
-                raise ShapeError(f"these weights are of another network: {name!r} is not among its {_names(targets)}")
-            if tuple(state[name].shape) != tuple(targets[name].shape):
-                raise ShapeError(
-                    f"these weights are of another network: {name!r} has shape {tuple(state[name].shape)}, "
-                    f"this network expects {tuple(targets[name].shape)}"
-                )
-        new = {name: self.device.asarray(state[name], self.dtype) for name in targets}
-        for name, array in new.items():
-            if not bool(self.device.xp.all(self.device.xp.isfinite(array))):
-                raise DataError(f"the weights {name!r} to load contain NaN or infinity")
-        for name, array in new.items():
-            targets[name][...] = array
+
+def write_state(entries: Mapping[str, Param | Buffer], state: Mapping[str, Array]) -> None:
+    """Take all values from arrays by name; nothing is changed unless every name and shape fits.
+
+    Raises ShapeError that names the first one that is missing, unknown, or of another shape.
+    """
+    new = {}
+    for name in [*entries, *state]:
+        if name not in state:
+            raise ShapeError(f"these weights are of another network: they have no {name!r}, only {_names(state)}")
+        if name not in entries:
+            raise ShapeError(f"these weights are of another network: {name!r} is not among its {_names(entries)}")
+        value, host = entries[name].value, to_host(state[name])
+        if host.shape != tuple(value.shape):
+            raise ShapeError(
+                f"these weights are of another network: {name!r} has shape {host.shape}, "
+                f"this network expects {tuple(value.shape)}"
+            )
+        new[name] = device_of(value).asarray(host)
+    for name, array in new.items():
+        value = entries[name].value
+        value[...] = namespace(value).astype(array, value.dtype)
 
 
 def _names(some: Mapping[str, object]) -> str:

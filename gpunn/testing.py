@@ -170,13 +170,18 @@ def loss_cases() -> dict[str, tuple[Loss, np.ndarray, np.ndarray]]:
     }
 
 
-def gradcheck_cases() -> dict[str, Callable[[Backend], tuple[Any, ...]]]:
+Case = Callable[[Backend], tuple[Any, ...]]
+
+
+def gradcheck_cases() -> dict[str, Case]:
     """All layers and losses: {name: a function of a backend that gives the arguments for gradcheck}."""
     rng = generator(0, "gradcheck cases")
-    cases: dict[str, Callable[[Backend], tuple[Any, ...]]] = {}
-    for name, (make, shape) in layer_cases().items():
-        x = rng.standard_normal(shape)
-        cases[name] = lambda backend, make=make, x=x: (make(), backend.asarray(x))
-    for name, (loss, z, y) in loss_cases().items():
-        cases[name] = lambda backend, loss=loss, z=z, y=y: (loss, backend.asarray(z), backend.asarray(y))
-    return cases
+
+    def of_layer(make: Callable[[], Layer], x: np.ndarray) -> Case:
+        return lambda backend: (make(), backend.asarray(x))
+
+    def of_loss(loss: Loss, z: np.ndarray, y: np.ndarray) -> Case:
+        return lambda backend: (loss, backend.asarray(z), backend.asarray(y))
+
+    cases = {name: of_layer(make, rng.standard_normal(shape)) for name, (make, shape) in layer_cases().items()}
+    return cases | {name: of_loss(*case) for name, case in loss_cases().items()}

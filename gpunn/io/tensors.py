@@ -28,7 +28,7 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray]
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, description) of a file that `write_tensors` wrote.
 
-    Raises FileError for a file that is missing, damaged, of another kind, or written by a later version.
+    Raises FileError for a file that is missing, damaged, of another kind, of a later version, or with NaN in it.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -54,4 +54,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
         raise FileError(
             f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}"
         )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise FileError(f"{path}: {name!r} contains NaN or infinity")
     return arrays, about

@@ -22,13 +22,13 @@ import inspect
 import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
-from gpunn.params import Buffer, Param, ParamStore
+from gpunn.params import Buffer, Param, ParamStore, read_state, write_state
 
 __all__ = ["Layer"]
 
@@ -45,9 +45,7 @@ class Layer:
 
     _store: ParamStore | None = None
     output: "Layer | None" = None  # what turns the network's numbers into an answer; see Sequential
-    about: Mapping[str, Any] = MappingProxyType(
-        {}
-    )  # what a file should say of the network besides, such as its classes
+    about: Mapping[str, Any] = MappingProxyType({})  # what else a file should say of the network, such as its classes
 
     # --- to be written by each layer
 
@@ -76,7 +74,7 @@ class Layer:
     # --- what every layer can do
 
     def infer(self, x: Array) -> Array:
-        """Y for a batch x, at inference: what forward gives, with nothing kept for a backward pass."""
+        """y for a batch x, at inference: what forward gives, with nothing kept for a backward pass."""
         return self.forward(x)[0]
 
     def __call__(self, x: Array) -> Array:
@@ -88,7 +86,7 @@ class Layer:
         """The layers directly inside this one, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
 
-    def walk(self, prefix: str = "") -> Iterator[tuple[str, "Layer"]]:
+    def walk(self) -> Iterator[tuple[str, "Layer"]]:
         """This layer and all inside it, each once, with its full name such as "residual1.linear2"."""
         seen: set[int] = set()
 
@@ -99,7 +97,7 @@ class Layer:
                 for child, inner in layer.children().items():
                     yield from visit(inner, f"{name}.{child}" if name else child)
 
-        return visit(self, prefix)
+        return visit(self, "")
 
     def params(self) -> dict[str, Param]:
         """All parameters by full name such as "linear1.W", each once, in the order of the layers."""
@@ -130,7 +128,7 @@ class Layer:
         """Whether the network has its weights."""
         return self._store is not None
 
-    def init(self, seed: int = 0, *, device: str | Device | None = "cpu", dtype: str = "float32") -> "Layer":
+    def init(self, seed: int = 0, *, device: str | Device | None = "cpu", dtype: str = "float32") -> Self:
         """Draw the initial weights and place them on a device; returns the layer itself.
 
         The numbers depend on the seed and the parameters' names alone: every device starts alike, and a layer without
@@ -141,11 +139,12 @@ class Layer:
         self.store.draw(seed)
         return self
 
-    def to(self, device: str | Device | None, dtype: str | None = None) -> "Layer":
+    def to(self, device: str | Device | None, dtype: str | None = None) -> Self:
         """Move the weights to a device, and to another data type where one is named; returns the layer itself."""
+        dtype = dtype or self.store.dtype
         weights = self.state_dict()
-        self._place(device, dtype or self.store.dtype)
-        self.store.load_state_dict(weights)
+        self._place(device, dtype)
+        self.load_state_dict(weights)
         return self
 
     def _place(self, where: str | Device | None, dtype: str) -> None:
@@ -162,11 +161,14 @@ class Layer:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All parameters and buffers as NumPy arrays, copies, by full name."""
-        return self.store.state_dict()
+        return read_state(self._entries())
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Take all parameters and buffers from arrays by name. Raises ShapeError, changing nothing, unless all fit."""
-        self.store.load_state_dict(state)
+        write_state(self._entries(), state)
+
+    def _entries(self) -> dict[str, Param | Buffer]:
+        return self.params() | self.buffers()
 
     def zero_grad(self) -> None:
         """Begin a new step: the next backward pass replaces the gradients that are there."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gpunn.errors import DataError, FileError, ShapeError
+from gpunn.errors import FileError, ShapeError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.train.history import History
 from gpunn.train.trainer import Mean, Trainer
@@ -72,7 +72,7 @@ def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
             about["config"],
         )
         trainer.net.load_state_dict(part("network/"))
-    except (ShapeError, DataError, KeyError, TypeError) as error:
+    except (ShapeError, KeyError, TypeError) as error:
         raise FileError(f"{path}: {error}") from None
     for views, arrays in kept.values():
         for name, array in arrays.items():

@@ -23,15 +23,8 @@ _BY_DATA: dict[str, dict[str, Any]] = {
 }
 
 
-def _TWO_LAYERS() -> list[int]:
-    return [64, 64]
-
-
 def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    metadata = {"help": help, "choices": choices}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass

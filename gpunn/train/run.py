@@ -91,9 +91,10 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
     """The targets as class numbers from 0, or as they are where they are quantities."""
     y = np.concatenate([train.y, test.y])
     whole = y.dtype.kind in "biu" and y.ndim == 1
-    values = np.unique(y) if whole else ()
-    if task == "auto":  # a few whole numbers, each several times over, are classes
-        task = "classification" if whole and len(values) <= min(100, len(y) // 2) else "regression"
+    values = np.unique(y)
+    if task == "auto":  # text, or a few whole numbers, each several times over
+        few = whole and len(values) <= min(100, len(y) // 2)
+        task = "classification" if few or train.classes else "regression"
     if task == "regression" or y.ndim == 2:
         return train, test
     if not whole:

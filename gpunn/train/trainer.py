@@ -160,7 +160,8 @@ class Trainer:
         net = self.net
         z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
         if check:
-            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype)
+            look = self.device.on_host or not self.device.holds(y)  # at labels on a GPU, one would wait for it
+            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype, look)
         loss, loss_cache = self._loss.forward(z, y)
         if self.device.on_host and not math.isfinite(loss):
             raise self._diverged(x, float(loss), self.steps)
@@ -265,9 +266,7 @@ class Trainer:
             raise DataError(
                 f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
             )
-        n_out = self.net.infer(self._scaled(x[:1])).shape[
-            -1
-        ]  # and so an error now, not after a minute, if x does not fit
+        n_out = self.net.infer(self._scaled(x[:1])).shape[-1]  # here an x that does not fit raises its error
         y = self._loss.targets(y, n_out, self.device, self.dtype)
         if x.shape[0] != y.shape[0]:
             raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")

@@ -1,0 +1,30 @@
+"""Fixtures of all tests: every backend that is here, and the folder with the data sets."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gpunn.testing import Backend, backends
+
+
+@pytest.fixture(params=backends(), ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """An array library on a device. Tests take every array from it: `backend.asarray(x)`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder that GPUNN_DATA_DIR names; a test that needs it is skipped where there is none."""
+    named = os.environ.get("GPUNN_DATA_DIR")
+    if not named or not (Path(named) / "mnist").is_dir():
+        pytest.skip("GPUNN_DATA_DIR does not name a folder with mnist/")
+    return Path(named)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the user's choice of device or cache."""
+    monkeypatch.delenv("GPUNN_DEVICE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
