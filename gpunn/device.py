@@ -17,7 +17,6 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,30 +81,39 @@ def namespace(x: Array) -> Any:
     return xp
 
 
+_REAL = "biuf"  # the kinds of real numbers, as NumPy calls them: Booleans, integers, floats
+
+
 def to_host(x: Any) -> np.ndarray:
     """x as a NumPy array: an array of any library from any device, or numbers in nested lists.
 
     Raises DtypeError for what is not a rectangular array of real numbers.
     """
     if isinstance(x, np.ndarray):
-        host = x
+        host = np.asarray(x)  # without what a subclass adds: * is another product for numpy.matrix
     elif array_api_compat.is_cupy_array(x):
         host = x.get()
-    elif array_api_compat.is_torch_array(x):
-        host = x.detach().cpu().numpy()
     elif _is_strict(x):
         import array_api_strict
 
         host = np.asarray(x.to_device(array_api_strict.Device("CPU_DEVICE")))
     else:
+        if array_api_compat.is_torch_array(x):
+            x = x.detach().cpu()
         try:
             host = np.asarray(x)
-        except ValueError as error:
-            raise DtypeError(f"a {type(x).__name__} that is not a rectangular array of numbers: {error}") from None
-    if host.dtype.kind not in "biuf":
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a list of tensors being recorded
+            raise DtypeError(
+                f"{type(x).__name__} that is not a rectangular array of numbers ({_first_line(error)}); "
+                "make it a NumPy array of numbers, with rows of one length"
+            ) from None
+    if host.dtype.kind not in _REAL:
         raise DtypeError(
-            f"an array of {host.dtype} where real numbers are expected; convert it, with x.astype(float) say"
+            f"{type(x).__name__} of {host.dtype} where real numbers are expected; "
+            "convert it, with numpy.asarray(..., float) say"
         )
+    if not host.dtype.isnative:  # big-endian, from a file; only NumPy computes with that
+        host = host.astype(host.dtype.newbyteorder("="))
     return host
 
 
@@ -143,13 +151,16 @@ class Device:
         return device, (self.name,)
 
     def dtype(self, name: str) -> Any:
-        """The data type of that name ("float32", "int64" ...) in this library."""
-        return getattr(self.xp, name)
+        """The data type of that name ("float32", "int64" ...) in this library. Raises DtypeError if it has none."""
+        try:
+            return _dtype(self.xp, name)
+        except (TypeError, AttributeError):
+            raise DtypeError(f"{self} has no data type {name!r}; expected float32, float64 or int64, say") from None
 
     def holds(self, x: Any) -> bool:
         """Whether x is an array of this library on this device."""
-        if isinstance(x, np.ndarray):
-            return self.xp is np
+        if self.xp is np:
+            return isinstance(x, np.ndarray)
         try:
             return namespace(x) is self.xp and x.device == self.native
         except DtypeError:
@@ -160,17 +171,25 @@ class Device:
 
         Accepts an array of any library on any device, or numbers in nested lists. Raises DtypeError for anything else.
         """
-        if not self.holds(x):
+        target = None if dtype is None else self.dtype(dtype)
+        if self.xp is np:
+            x = to_host(x)
+        elif not self.holds(x):
             host = to_host(x)
-            if dtype is not None and host.dtype.itemsize > np.dtype(dtype).itemsize:
+            known = hasattr(self.xp, host.dtype.name)
+            if target is not None and not (known and host.dtype.itemsize <= np.dtype(dtype).itemsize):
                 host = host.astype(dtype)  # fewer bytes to move
-            if self.backend == "torch" and not host.flags.writeable:
-                host = host.copy()  # PyTorch has no read-only tensors
-            x = host if self.xp is np else self.xp.asarray(host, device=self.native)
-        elif self.backend == "torch":
+            elif not known:
+                raise DtypeError(f"{self} has no data type {host.dtype}; convert the array, with x.astype(float) say")
+            if self.backend == "torch":  # whose tensors are never read-only and have no negative strides
+                host = np.require(host, requirements=["C", "W"])
+            x = self.xp.asarray(host, device=self.native)
+        elif self.xp.isdtype(x.dtype, "complex floating"):
+            raise DtypeError(f"an array of {x.dtype} where real numbers are expected; take its real part")
+        elif self.backend == "torch" and x.requires_grad:
             x = x.detach()  # no recording for PyTorch's own differentiation
-        if dtype is not None and x.dtype != self.dtype(dtype):
-            x = self.xp.astype(x, self.dtype(dtype))
+        if target is not None and x.dtype != target:
+            x = self.xp.astype(x, target)
         return x
 
     def zeros(self, shape: int | tuple[int, ...], dtype: str) -> Array:
@@ -184,16 +203,14 @@ class Device:
     def synchronize(self) -> None:
         """Wait until the device has done all it was given; on a CPU it has."""
         if self.backend == "cupy":
-            with self.native:
-                sys.modules["cupy"].cuda.runtime.deviceSynchronize()
+            self.native.synchronize()
         elif self.name.startswith("torch:cuda"):
             sys.modules["torch"].cuda.synchronize(self.native)
 
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes of the device's memory, or None where the system does not tell."""
         if self.backend == "cupy":
-            with self.native:
-                return sys.modules["cupy"].cuda.runtime.memGetInfo()
+            return self.native.mem_info
         if self.name.startswith("torch:cuda"):
             return sys.modules["torch"].cuda.mem_get_info(self.native)
         try:
@@ -201,6 +218,14 @@ class Device:
             return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
             return None
+
+
+@functools.cache  # in every step, and NumPy takes two microseconds to name a data type
+def _dtype(xp: Any, name: str) -> Any:
+    dtype = np.dtype(name)
+    if dtype.kind not in _REAL:
+        raise TypeError
+    return getattr(xp, dtype.name)
 
 
 def device_of(x: Array) -> Device:
@@ -237,8 +262,9 @@ def device(spec: "str | Device | None" = None, *, announce: bool = True) -> Devi
     None and "auto" mean the environment variable GPUNN_DEVICE where it is set. "auto" takes a CUDA GPU that passed a
     test of a kernel, a matrix product and a copy, otherwise the CPU, and prints one line that says which and why.
 
-    Raises OptionError for a name that is not known and DeviceUnavailable for a device that cannot be had: a device
-    asked for by name is never replaced by another.
+    A CUDA GPU becomes the current one of the thread: CuPy computes there, wherever its arrays are. Raises OptionError
+    for a name that is not known and DeviceUnavailable for a device that cannot be had: a device asked for by name is
+    never replaced by another.
     """
     if isinstance(spec, Device):
         return spec
@@ -246,17 +272,23 @@ def device(spec: "str | Device | None" = None, *, announce: bool = True) -> Devi
     if spec is None or spec == "auto":
         spec = os.environ.get("GPUNN_DEVICE") or "auto"
         asked_by = "" if spec == "auto" else "GPUNN_DEVICE asks for it"
-    kind, _, rest = spec.partition(":")
     if spec == "auto":
         return _auto(announce)
-    if spec == "cpu":
-        return _cpu(asked_by or "asked for by name")
-    if kind == "cuda" and (rest.isdecimal() or spec == "cuda"):
-        return _cuda(int(rest or 0), asked_by)
-    if kind == "torch" and rest:
-        return _torch(rest, asked_by)
-    if kind == "strict" and rest:
-        return _strict(rest, asked_by)
+    reason = asked_by or "asked for by name"
+    kind, _, rest = str(spec).partition(":")
+    try:
+        if spec == "cpu":
+            return _cpu(reason)
+        if kind == "cuda" and (rest.isdecimal() or spec == "cuda"):
+            return _cuda(int(rest or 0), f"; {asked_by}" if asked_by else "")
+        if kind == "torch" and rest:
+            return _torch(rest, reason)
+        if kind == "strict" and rest:
+            return _strict(rest, reason)
+    except DeviceUnavailable as error:
+        if asked_by:
+            raise DeviceUnavailable(error.device, f"{error.reason}, and {asked_by}", error.fix) from error
+        raise
     raise OptionError(
         f"device {spec!r} is not known{'; it comes from GPUNN_DEVICE' if asked_by else ''}; "
         "expected auto, cpu, cuda, cuda:N, torch:cpu, torch:cuda:N, strict:cpu or strict:device1"
@@ -273,13 +305,10 @@ def devices() -> list[DeviceReport]:
     if first.available:
         count = sys.modules["cupy"].cuda.runtime.getDeviceCount()
         found += [probe_cuda(index) for index in range(1, count)]
-    for name, module, package in [
-        ("torch:cpu", "torch", "torch"),
-        ("strict:cpu", "array_api_strict", "array-api-strict"),
-    ]:
-        if importlib.util.find_spec(module):
+    for name, package in ("torch:cpu", "torch"), ("strict:cpu", "array-api-strict"):
+        try:  # by what is written of it on disk: to import PyTorch would take seconds
             found.append(DeviceReport(name, True, f"{package} {metadata.version(package)}"))
-        else:
+        except metadata.PackageNotFoundError:
             found.append(DeviceReport(name, False, f"{package} is not installed", f"pip install {package}"))
     return found
 
@@ -290,7 +319,7 @@ _announced: set[str] = set()
 def _auto(announce: bool) -> Device:
     report = probe_cuda(0)
     if report.available:
-        chosen = _cuda(0, "")
+        chosen = _cuda(0)
     else:  # the mend is worth a word only where there may be a GPU
         mend = "" if report.fix == _DRIVER_FIX else f"; to use a GPU: {report.fix}"
         chosen = _cpu(report.reason + mend)
@@ -305,34 +334,31 @@ def _cpu(reason: str) -> Device:
     return Device("cpu", np, "cpu", reason)
 
 
-def _cuda(index: int, asked_by: str) -> Device:
+def _cuda(index: int, and_why: str = "") -> Device:
     report = probe_cuda(index)
     if not report.available:
-        reason = f"{report.reason}, and {asked_by}" if asked_by else report.reason
-        raise DeviceUnavailable(report.name, reason, report.fix)
+        raise DeviceUnavailable(report.name, report.reason, report.fix)
     import array_api_compat.cupy as xp
     import cupy
 
-    reason = f"{report.reason}; {asked_by}" if asked_by else report.reason
-    return Device(report.name, xp, cupy.cuda.Device(index), reason)
+    native = cupy.cuda.Device(index)
+    native.use()
+    return Device(report.name, xp, native, report.reason + and_why)
 
 
 def _torch(name: str, reason: str) -> Device:
-    full = f"torch:{name}"
     try:
         import torch
-    except ImportError:
-        raise DeviceUnavailable(full, "PyTorch is not installed", "pip install torch") from None
-    try:
+
         x = torch.ones(2, device=name)
-        works = float(x.sum()) == 2.0
+        if float(x.sum()) != 2.0:
+            raise ArithmeticError("a sum of two ones was not two")
+    except ModuleNotFoundError:
+        raise DeviceUnavailable(f"torch:{name}", "PyTorch is not installed", "pip install torch") from None
     except Exception as error:
-        raise DeviceUnavailable(
-            full, _first_line(error), 'choose "torch:cpu", or mend the PyTorch installation'
-        ) from error
-    if not works:
-        raise DeviceUnavailable(full, "a sum of two ones was not two", 'choose "torch:cpu"')
-    return Device(f"torch:{x.device}", namespace(x), x.device, reason or "asked for by name")
+        fix = 'choose "torch:cpu", or install a PyTorch that fits this machine (https://pytorch.org/get-started)'
+        raise DeviceUnavailable(f"torch:{name}", _first_line(error), fix) from error
+    return Device(f"torch:{x.device}", namespace(x), x.device, reason)
 
 
 def _strict(name: str, reason: str) -> Device:
@@ -348,7 +374,7 @@ def _strict(name: str, reason: str) -> Device:
         raise OptionError(
             f"device 'strict:{name}' is not known; expected strict:cpu, strict:device1 or strict:device2"
         ) from None
-    return Device(_strict_name(native), namespace(strict.ones(1)), native, reason or "asked for by name")
+    return Device(_strict_name(native), namespace(strict.ones(1)), native, reason)
 
 
 def _is_strict(x: Any) -> bool:
@@ -365,6 +391,7 @@ def _strict_name(native: Any) -> str:
 # and the mend.
 
 _DRIVER_FIX = "install the NVIDIA driver (https://www.nvidia.com/drivers), or use the CPU"
+_UNINSTALL = "pip uninstall cupy cupy-cuda12x cupy-cuda13x"  # those that are not there are skipped
 
 
 @functools.cache
@@ -379,60 +406,69 @@ def probe_cuda(index: int) -> DeviceReport:
         version = _driver_version()  # before importing CuPy: this takes a millisecond, that one half a second
     except OSError as error:
         return failed(f"no NVIDIA driver ({error})", _DRIVER_FIX)
-    extra = "cuda13" if version >= 13000 else "cuda12"
-    wheel = f"cupy-{extra}x"
-    cuda = f"CUDA {version // 1000}.{version % 1000 // 10}"
+    major, cuda = version // 1000, f"CUDA {version // 1000}.{version % 1000 // 10}"
+    install = _install(12 if major == 12 else 13)
+    if major < 12:
+        install = f"update the NVIDIA driver, which offers {cuda}, then {install}"
     if importlib.util.find_spec("cupy") is None:
-        return failed("CuPy is not installed", f'pip install "{wheel}[ctk]>=14"')
+        return failed("CuPy is not installed", install)
     try:
         import cupy
-    except Exception as error:
+
+        made_for = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    except Exception as error:  # CuPy wraps its own advice around the error that was met first
         return failed(
-            f"CuPy does not import ({_first_line(error)})",
-            f'reinstall it: pip install --force-reinstall "{wheel}[ctk]>=14"',
+            f"CuPy does not import ({_first_line(error.__cause__ or error)})", f"{_UNINSTALL}, then {install}"
         )
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
         if "InsufficientDriver" in str(error):
+            older = f", or {_UNINSTALL} and {install}" if 12 <= major < made_for else ""
             return failed(
-                f"the driver is too old for this CuPy: it offers {cuda}",
-                f'update the driver, or pip uninstall the CuPy that is there and pip install "{wheel}[ctk]>=14"',
+                f"the NVIDIA driver is too old: it offers {cuda}, CuPy is made for CUDA {made_for}",
+                f"update the driver{older}",
             )
-        if "NoDevice" in str(error):
+        if "NoDevice" not in str(error):
             return failed(
-                "the driver finds no CUDA device", "check that nvidia-smi lists a GPU, and CUDA_VISIBLE_DEVICES"
+                f"CUDA does not start ({_first_line(error)})",
+                "check that nvidia-smi works; restart the machine if its driver was just updated",
             )
-        return failed(f"CUDA does not start ({_first_line(error)})", "check that nvidia-smi works")
+        count = 0
+    if count == 0:
+        return failed("the driver finds no GPU", "check that nvidia-smi lists one, and CUDA_VISIBLE_DEVICES")
     if index >= count:
         there = ", ".join(f"cuda:{i}" for i in range(count))
         return failed(
-            f"there is no device {index} among the {count} found",
-            f"choose from: {there or 'cpu'}; or check CUDA_VISIBLE_DEVICES",
+            f"there is no GPU {index} among the {count} found", f"choose from {there}; or check CUDA_VISIBLE_DEVICES"
         )
     step = "a kernel"
     try:
         with cupy.cuda.Device(index):
             x = cupy.arange(256, dtype=cupy.float32)
-            step = "a kernel"
             y = cupy.asnumpy(x * 2 + 1)  # compiles a kernel with NVRTC
             step = "a matrix product"
             z = cupy.asnumpy(x.reshape(16, 16) @ x.reshape(16, 16))  # cuBLAS
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
     except Exception as error:
         if _is_missing_library(error):
-            return failed(f"CuPy lacks its CUDA libraries ({_first_line(error)})", f'pip install "{wheel}[ctk]>=14"')
+            return failed(f"CuPy lacks its CUDA libraries ({_first_line(error)})", _install(made_for))
+        if "gpu-architecture" in str(error):
+            return failed(f"the GPU is too old for CUDA {made_for}", f"{_UNINSTALL}, then {_install(12)}")
         return failed(
-            f"{step} fails on it ({_first_line(error)})", "check that nvidia-smi works; update the driver and CuPy"
+            f"{step} fails ({_first_line(error)})",
+            "see with nvidia-smi that the GPU works and has memory to spare; update the driver and CuPy",
         )
     host = np.arange(256, dtype=np.float32)
-    right: Callable[..., bool] = functools.partial(np.allclose, rtol=1e-3)  # 1e-3: the product may use TF32
-    if not (right(y, host * 2 + 1) and right(z, host.reshape(16, 16) @ host.reshape(16, 16))):
-        return failed("a kernel or a matrix product gives wrong numbers", "update the driver and CuPy; test the card")
-    properties = cupy.cuda.runtime.getDeviceProperties(index)
-    card = properties["name"].decode()
-    return DeviceReport(
-        name, True, f"{card}, {properties['totalGlobalMem'] / 2**30:.0f} GiB, {cuda}, CuPy {cupy.__version__}"
-    )
+    square = host.reshape(16, 16)
+    if not (np.allclose(y, host * 2 + 1) and np.allclose(z, square @ square, rtol=1e-3)):  # 1e-3: it may use TF32
+        return failed("a kernel or a matrix product gives wrong numbers", "update the driver and CuPy; test the GPU")
+    gigabytes = f"{properties['totalGlobalMem'] / 2**30:.0f} GiB"
+    return DeviceReport(name, True, f"{properties['name'].decode()}, {gigabytes}, {cuda}, CuPy {cupy.__version__}")
+
+
+def _install(cuda: int) -> str:
+    return f'pip install "cupy-cuda{cuda}x[ctk]>=14"'
 
 
 def _driver_version() -> int:
@@ -441,22 +477,21 @@ def _driver_version() -> int:
     if not library:
         raise OSError("there is none for macOS")
     try:
-        driver = ctypes.CDLL(library)
-    except OSError:
+        get_version = ctypes.CDLL(library).cuDriverGetVersion
+    except (OSError, AttributeError):
         raise OSError(f"{library} is not found") from None
     version = ctypes.c_int()
-    if status := driver.cuDriverGetVersion(ctypes.byref(version)):
+    if status := get_version(ctypes.byref(version)):
         raise OSError(f"{library} answers with error {status}")
     return version.value
 
 
-def _is_missing_library(error: BaseException) -> bool:
+def _is_missing_library(error: Exception) -> bool:
     text = f"{type(error).__name__} {error}"
-    return isinstance(error, ImportError) or any(
-        sign in text
-        for sign in ("DynamicLibNotFound", "CUDA headers", "cannot open shared object", "libnvrtc", "libcublas")
-    )
+    signs = "DynamicLibNotFound", "CUDA headers", "open source file", "open shared object", "libnvrtc"
+    return isinstance(error, ImportError) or any(sign in text for sign in signs)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of its message that is more than a ruler, or else its name."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip(" =-")), type(error).__name__)

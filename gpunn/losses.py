@@ -60,7 +60,7 @@ class Loss:
 
         Raises ShapeError, or DataError that names a value that does not fit; `look=False` leaves the values unseen.
         """
-        y = y if device.holds(y) else to_host(y)  # what is on the host is checked there, before it is moved
+        y = device.asarray(y) if device.holds(y) else to_host(y)  # what is on the host is checked there, then moved
         xp, shape = namespace(y), tuple(y.shape)
         if self.classifies and n_out > 1 and len(shape) == 1 and xp.isdtype(y.dtype, "integral"):
             if look:

@@ -43,11 +43,14 @@ class Activation(Layer):
         return self.f_backward(dy, cache, **self.constants)
 
 
-class Identity(Activation):
+class Identity(Layer):
     """y = x, the output that goes with losses on real numbers: MeanSquaredError, MeanAbsoluteError, Huber."""
 
-    f = staticmethod(lambda x: x)
-    f_backward = staticmethod(lambda dy, y: dy)
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, None]:
+        return x, None
+
+    def backward(self, dy: Array, cache: None, *, need_dx: bool = True) -> Array | None:
+        return dy
 
 
 class Sigmoid(Activation):

@@ -4,6 +4,7 @@ An update reads and writes each of its arrays several times. Over one long array
 by block all but the first find the numbers in the cache. The arithmetic is that of `gpunn.ops.update`, to the bit.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ BLOCK = 1 << 15  # elements: five arrays of float32 take 640 KiB, within the sec
 def _in_blocks(op: Any) -> Callable[..., None]:
     reference = op.reference
 
+    @functools.wraps(reference)
     def blocked(w: np.ndarray, *arrays: np.ndarray, **scalars: Any) -> None:
         if w.size <= BLOCK:
             return reference(w, *arrays, **scalars)

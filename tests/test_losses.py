@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+
+import gpunn as gn
+from gpunn.losses import pair
+from gpunn.testing import assert_close
+
+Z = np.random.default_rng(10).standard_normal((6, 4))
+LABELS = np.array([0, 3, 1, 1, 2, 0])
+ON_CLASSES = [gn.SoftmaxCrossEntropy(), gn.SoftmaxCrossEntropy(0.2), gn.SigmoidCrossEntropy(), gn.Quadratic()]
+ON_NUMBERS = [gn.MeanSquaredError(), gn.MeanAbsoluteError(), gn.Huber(0.5)]
+
+
+@pytest.mark.parametrize("loss", ON_CLASSES, ids=repr)
+def test_class_numbers_are_rows_of_0_and_1(backend, loss):
+    z = backend.asarray(Z)
+    by_number, cache = loss.forward(z, backend.asarray(LABELS))
+    by_row, row_cache = loss.forward(z, backend.asarray(np.eye(4)[LABELS]))
+    assert float(by_number) == float(by_row)
+    assert_close(loss.backward(cache), backend.device.to_host(loss.backward(row_cache)), like=z)
+    assert float(loss(z, backend.asarray(LABELS))) == float(by_number)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_classes_are_classes_too(backend, n):
+    loss, z, labels = gn.SoftmaxCrossEntropy(), backend.asarray(Z[:, :n]), LABELS % n
+    expected = gn.ops.softmax_cross_entropy(Z[:, :n], np.eye(n)[labels])[0]
+    moved = loss.targets(labels, n, backend.device, "float64")
+    assert moved.shape == (6,)
+    assert float(loss.forward(z, moved)[0]) == pytest.approx(float(expected), rel=1e-14)
+    rows = loss.targets(np.eye(n)[labels], n, backend.device, "float64")
+    assert float(loss.forward(z, rows)[0]) == pytest.approx(float(expected), rel=1e-14)
+
+
+def test_label_smoothing_mixes_in_equal_shares(backend):
+    mixed = 0.8 * np.eye(4)[LABELS] + 0.2 / 4
+    smooth = gn.SoftmaxCrossEntropy(label_smoothing=0.2)(backend.asarray(Z), backend.asarray(LABELS))
+    by_hand = gn.SoftmaxCrossEntropy()(backend.asarray(Z), backend.asarray(mixed))
+    assert float(smooth) == pytest.approx(float(by_hand), rel=1e-14)
+
+
+def test_one_output_takes_answers_of_0_and_1(backend):
+    z, y = backend.asarray(Z[:, :1]), np.array([0, 1, 1, 0, 1, 0])
+    loss = gn.SigmoidCrossEntropy()
+    expected = np.mean(np.log1p(np.exp(-np.where(y == 1, 1, -1) * Z[:, 0])))
+    assert float(loss(z, backend.asarray(y))) == pytest.approx(expected, rel=1e-14)
+    moved = loss.targets(y, 1, backend.device, "float64")
+    assert_close(moved, y[:, None], like=z)
+    assert float(loss(z, moved)) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", ON_NUMBERS, ids=repr)
+def test_shapes_that_would_broadcast_are_refused(backend, loss):
+    with pytest.raises(gn.ShapeError, match=r"network gives \(6, 1\) and the targets are \(6,\)"):
+        loss.forward(backend.asarray(Z[:, :1]), backend.asarray(Z[:, 0]))
+    with pytest.raises(gn.ShapeError, match="must have one shape"):
+        loss.forward(backend.asarray(Z), backend.asarray(Z[:, :1]))
+
+
+@pytest.mark.parametrize("loss", ON_CLASSES, ids=repr)
+def test_labels_out_of_range_are_named_with_their_row(backend, loss):
+    for bad in (4, -1):
+        labels = LABELS.copy()
+        labels[3] = bad
+        with pytest.raises(
+            gn.DataError, match=f"label {bad} in row 3 is out of range.* 4 outputs, so labels go from 0 to 3"
+        ):
+            loss.targets(backend.asarray(labels), 4, backend.device, "float32")
+        with pytest.raises(gn.DataError, match=f"label {bad} in row 3"):
+            loss.targets(labels.tolist(), 4, backend.device, "float32")
+
+
+def test_targets_come_in_the_form_forward_wants(backend):
+    device = backend.device
+    labels = gn.SoftmaxCrossEntropy().targets(backend.asarray(LABELS, "uint8"), 4, device, "float32")
+    assert labels.dtype == device.dtype("int64")
+    assert device.holds(labels)
+    numbers = gn.MeanSquaredError().targets([1, 2, 3], 1, device, "float32")
+    assert_close(numbers, [[1.0], [2.0], [3.0]], like=device.zeros(1, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "n_out", "error", "message"),
+    [
+        (
+            gn.SoftmaxCrossEntropy(),
+            [[0.5, 0.6]],
+            2,
+            gn.DataError,
+            "rows of probabilities that sum to 1; row 0 sums to 1.1",
+        ),
+        (gn.SoftmaxCrossEntropy(), [[1.0, 0.0], [0.0, 0.0]], 2, gn.DataError, "row 1 sums to 0"),
+        (gn.SoftmaxCrossEntropy(), [[1.5, -0.5]], 2, gn.DataError, "targets from 0 to 1, got -0.5 to 1.5"),
+        (gn.SigmoidCrossEntropy(), [[0.5, 1.1]], 2, gn.DataError, "targets from 0 to 1, got 0.5 to 1.1"),
+        (gn.SigmoidCrossEntropy(), [0, 2], 1, gn.DataError, "targets from 0 to 1, got 0 to 2"),
+        (gn.MeanSquaredError(), [[1.0, np.nan]], 2, gn.DataError, "targets contain NaN or infinity"),
+        (gn.Huber(), [[np.inf]], 1, gn.DataError, "targets contain NaN or infinity"),
+        (gn.SoftmaxCrossEntropy(), [0.5, 1.0], 2, gn.ShapeError, r"targets of shape \(N, 2\), or class numbers 0 to 1"),
+        (
+            gn.MeanSquaredError(),
+            [1.0, 2.0],
+            3,
+            gn.ShapeError,
+            r"targets of shape \(N, 3\); got float64 of shape \(2,\)",
+        ),
+        (gn.SoftmaxCrossEntropy(), ["cat", "dog"], 2, gn.DtypeError, "where real numbers are expected"),
+    ],
+)
+def test_targets_that_do_not_fit_are_named(loss, y, n_out, error, message):
+    with pytest.raises(error, match=message):
+        loss.targets(y, n_out, gn.device("cpu"), "float32")
+
+
+def test_probabilities_given_as_logits_are_noticed(backend):
+    p = gn.ops.softmax(backend.asarray(Z))
+    with pytest.raises(gn.LossMismatch, match=r"given probabilities .* would apply the softmax twice"):
+        gn.SoftmaxCrossEntropy()(p, backend.asarray(LABELS))
+
+
+def test_logits_that_only_look_a_little_like_probabilities_are_fine(backend):
+    for z in ([[0.5, 0.7], [0.5, 0.5]], [[1.5, -0.5], [0.5, 0.5]]):
+        gn.SoftmaxCrossEntropy()(backend.asarray(z), backend.asarray([0, 1]))
+
+
+# --- which network goes with which loss
+
+
+@pytest.mark.parametrize("loss", ON_CLASSES, ids=repr)
+def test_a_network_may_name_the_output_of_its_loss_or_none(loss):
+    assert pair(gn.mlp([4, 3]), loss) is loss
+    assert pair(gn.mlp([4, 3], output=loss.output), loss) is loss
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda *layers: gn.Sequential(*layers), lambda *layers: gn.Sequential(gn.Sequential(*layers))]
+)
+def test_softmax_twice_is_refused(wrap):
+    net = wrap(gn.Linear(4, 3), gn.Softmax())
+    with pytest.raises(
+        gn.LossMismatch, match=r"ends in a Softmax layer.*apply the softmax twice: leave out .*output='softmax'"
+    ):
+        gn.Trainer(net, gn.SoftmaxCrossEntropy(), device="cpu")
+
+
+@pytest.mark.parametrize("loss", [gn.SigmoidCrossEntropy(), gn.Quadratic()], ids=repr)
+def test_sigmoid_twice_is_refused(loss):
+    with pytest.raises(gn.LossMismatch, match="the sigmoid twice"):
+        gn.Trainer(gn.Sequential(gn.Linear(4, 3), gn.Sigmoid()), loss, device="cpu")
+
+
+def test_another_output_than_the_losss_is_refused():
+    with pytest.raises(gn.LossMismatch, match=r"SigmoidCrossEntropy goes with output='sigmoid'.*output='softmax'"):
+        pair(gn.mlp([4, 3], output="softmax"), gn.SigmoidCrossEntropy())
+    with pytest.raises(gn.LossMismatch, match="would apply a softmax to its output"):
+        pair(gn.Sequential(gn.Linear(4, 3), gn.Sigmoid()), gn.SoftmaxCrossEntropy())
+
+
+@pytest.mark.parametrize("loss", ON_NUMBERS, ids=repr)
+@pytest.mark.parametrize("output", ["tanh", "sigmoid", "softmax", "softplus"])
+def test_losses_on_numbers_are_taken_of_any_output(backend, loss, output):
+    net = gn.mlp([4, 3], output=output).init(device=backend.device, dtype="float64")
+    x, y = backend.asarray(Z), backend.asarray(np.abs(Z[:, :3]))
+    taken = pair(net, loss)
+    assert float(taken(net.infer(x), y)) == pytest.approx(float(loss(net(x), y)), rel=1e-14)
+    assert gn.gradcheck(taken, net.infer(x), y)["z"] < 1e-7
+
+
+def test_answers_that_are_right_are_counted(backend):
+    z = backend.asarray([[2.0, 1.0], [-3.0, -1.0], [0.0, 5.0]])
+    assert float(gn.SoftmaxCrossEntropy().correct(z, backend.asarray([0, 1, 0]))) == 2
+    assert float(gn.SoftmaxCrossEntropy().correct(z, backend.asarray([[0.9, 0.1], [0.6, 0.4], [0.0, 1.0]]))) == 2
+    assert float(gn.SigmoidCrossEntropy().correct(z, backend.asarray([0, 1, 0]))) == 2
+    yes_or_no = backend.asarray([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    assert float(gn.SigmoidCrossEntropy().correct(z, yes_or_no)) == pytest.approx(1 + 0.5 + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gn.SoftmaxCrossEntropy(1.0), "label_smoothing must be at least 0 and below 1, got 1.0"),
+        (lambda: gn.SoftmaxCrossEntropy(-0.1), "label_smoothing"),
+        (lambda: gn.Huber(0.0), "delta must be above 0, got 0.0"),
+    ],
+)
+def test_constants_out_of_range_are_named(make, message):
+    with pytest.raises(gn.OptionError, match=message):
+        make()

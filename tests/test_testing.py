@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+import gpunn as gn
+from gpunn.testing import assert_close, slope
+
+X = np.random.default_rng(0).standard_normal((5, 4))
+
+
+class Wrong(gn.Linear):
+    """A linear layer with one thing wrong on the way back."""
+
+    def __init__(self, mistake):
+        super().__init__(4, 3, bias_init="normal")
+        self.mistake = mistake
+
+    def backward(self, dy, cache, *, need_dx=True):
+        dx = super().backward(dy, cache)
+        if self.mistake == "x":
+            return dx * 1.001
+        if self.mistake == "b":
+            self.b.add_grad(self.b.value * 1e-3)
+        else:
+            self.W.add_grad(dx[0, 0] * self.W.value)
+        return dx
+
+
+@pytest.mark.parametrize("mistake", ["x", "W", "b"])
+def test_a_wrong_gradient_is_found_and_named(backend, mistake):
+    errors = gn.gradcheck(Wrong(mistake), backend.asarray(X))
+    assert errors.pop(mistake) > 1e-5
+    assert max(errors.values()) < 1e-9
+
+
+def test_the_network_is_left_as_it_was():
+    net = gn.mlp([4, 3, 2])
+    gn.gradcheck(net, X)
+    assert not net.initialised
+    net.init(seed=2)
+    before = net.state_dict()
+    gn.gradcheck(net, X)
+    assert net.store.dtype == "float32"
+    assert all(np.array_equal(before[name], array) for name, array in net.state_dict().items())
+
+
+def test_lists_will_do():
+    assert set(gn.gradcheck(gn.Linear(2, 2), [[1.0, 2.0]])) == {"x", "W", "b"}
+
+
+def test_slope_of_known_functions():
+    assert slope(lambda t: np.sin(1 + t)) == pytest.approx(np.cos(1), rel=1e-10)
+    assert slope(lambda t: (2 + t) ** 3) == pytest.approx(12, rel=1e-10)
+
+
+def test_assert_close_looks_at_library_device_type_shape_and_values(backend):
+    x = backend.asarray([1.0, 2.0])
+    assert_close(x, [1.0, 2.0], like=x)
+    for actual, expected in [
+        (backend.asarray([1.0, 2.0], "float32"), [1.0, 2.0]),
+        (x, [[1.0, 2.0]]),
+        (x, [1.0, 2.1]),
+        (gn.device("strict:device2").asarray([1.0, 2.0]), [1.0, 2.0]),
+    ]:
+        with pytest.raises(AssertionError):
+            assert_close(actual, expected, like=x)
