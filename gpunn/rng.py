@@ -6,6 +6,8 @@ depend on what was drawn before it: a run can stop and go on at any step, and ev
 
 import numpy as np
 
+from gpunn.errors import OptionError
+
 __all__ = ["generator"]
 
 
@@ -13,6 +15,9 @@ def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """The NumPy generator of one purpose, such as `generator(seed, "order", epoch)`: same arguments, same numbers.
 
     Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), keyed by a hash of all arguments.
+    Raises OptionError for a seed below 0.
     """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise OptionError(f"a seed must be a whole number, 0 or more, got {seed!r}")
     name = purpose.encode()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(len(name), *name, *index))))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import gpunn as gn
 from gpunn.rng import generator
 
 
@@ -30,3 +31,10 @@ def test_the_numbers_are_fixed_for_ever():
         4103871405995282521,
         4495326748708161554,
     ]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "7"])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(gn.OptionError, match=f"a seed must be a whole number, 0 or more, got {seed!r}"):
+        generator(seed, "order")
+    assert numbers(np.int64(7), "order") == numbers(7, "order")

@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 
 from gpunn.device import Array, device_of
-from gpunn.errors import DataError, OptionError
+from gpunn.errors import DataError, DeviceMismatch, OptionError
 from gpunn.rng import generator
 
-__all__ = ["Batches", "as_input"]
+__all__ = ["Batches", "as_input", "rows"]
 
 
 class Batches:
     """x (N, ...) and y (N, ...), arrays of one library, cut into batches of `batch_size` rows.
 
     Every epoch has its own order, which depends on the seed and the number of the epoch alone; `shuffle=False` keeps
-    the rows as they are. The last batch is smaller where N is no multiple of the size, unless `drop_last`. The inputs
-    come as `dtype`; images in bytes (uint8) stay so in memory and are scaled to 0 ... 1 one batch at a time.
+    the rows as they are. The last batch is smaller where N is no multiple of the size, unless `drop_last`. Images in
+    bytes (uint8) stay so in memory and are scaled to 0 ... 1, as `dtype`, one batch at a time; other inputs come as
+    they are.
 
         for x, y in Batches(X, Y, 32, seed=0).epoch(3): ...
     """
@@ -32,6 +33,13 @@ class Batches:
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise OptionError(f"batch_size must be a whole number above 0, got {batch_size!r}")
+        if dtype not in ("float32", "float64"):
+            raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
+        self.device, where = device_of(x), device_of(y)
+        if where != self.device:
+            raise DeviceMismatch(f"the inputs are on {self.device} and the targets on {where}: move one to the other")
+        if not x.shape or not y.shape:
+            raise DataError("the data is a single number, expected arrays with a row for each example")
         if x.shape[0] != y.shape[0]:
             raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
         if len(self._starts(x.shape[0], batch_size, drop_last)) == 0:
@@ -39,7 +47,6 @@ class Batches:
             raise DataError(f"{what}: nothing to train on")
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.device = device_of(x)
         self.dtype = self.device.dtype(dtype)
 
     @staticmethod
@@ -56,11 +63,16 @@ class Batches:
         order = self.device.asarray(generator(self.seed, "order", number).permutation(n)) if self.shuffle else None
         for first in self._starts(n, size, self.drop_last)[start:]:
             if order is None:
-                x, y = self.x[first : first + size], self.y[first : first + size]
+                x, y = rows(self.x, first, size), rows(self.y, first, size)
             else:
-                rows = order[first : first + size]
-                x, y = xp.take(self.x, rows, axis=0), xp.take(self.y, rows, axis=0)
+                chosen = rows(order, first, size)
+                x, y = xp.take(self.x, chosen, axis=0), xp.take(self.y, chosen, axis=0)
             yield as_input(x, self.dtype, xp), y
+
+
+def rows(x: Array, start: int, size: int) -> Array:
+    """The `size` rows of x from `start`, or as many as there are: a slice that the standard allows."""
+    return x[start : min(start + size, x.shape[0]), ...]
 
 
 def as_input(x: Array, dtype: object, xp: object) -> Array:

@@ -1,9 +1,12 @@
 """Examples and their targets, side by side."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from gpunn.device import device_of, namespace, to_host
 from gpunn.errors import DataError
 from gpunn.rng import generator
 
@@ -24,25 +27,34 @@ class Dataset:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise DataError(f"{len(self.x)} inputs but {len(self.y)} targets: each input needs one")
+        for name, array in (("x", self.x), ("y", self.y)):
+            namespace(array)  # raises DtypeError for what is no array
+            if not array.shape:
+                raise DataError(f"{name} is a single number, expected an array with a row for each example")
+        if self.x.shape[0] != self.y.shape[0]:
+            raise DataError(f"{self.x.shape[0]} inputs but {self.y.shape[0]} targets: each input needs one")
 
     def __len__(self) -> int:
-        return len(self.x)
+        return self.x.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y))
 
     def __getitem__(self, rows: Any) -> "Dataset":
-        """The rows that a slice or an array of row numbers names, such as `train[:1000]`."""
-        return Dataset(self.x[rows], self.y[rows], self.image_shape, self.classes)
+        """A copy of the rows that a slice, row numbers or a mask name: `train[:1000]`, `train[train.y == 3]`."""
+        try:
+            chosen = np.arange(len(self))[rows if isinstance(rows, slice) else to_host(rows)].reshape(-1)
+        except IndexError as error:
+            raise DataError(f"no such rows of a data set of {len(self)}: {error}") from None
+        x, y = (namespace(a).take(a, device_of(a).asarray(chosen), axis=0) for a in self)
+        return replace(self, x=x, y=y)
 
     @property
     def images(self) -> Any:
         """x as images (N, height, width, channels). Raises DataError where the rows are not images."""
         if self.image_shape is None:
-            raise DataError("the rows of this data set are not images")
-        return self.x.reshape((-1, *self.image_shape))
+            raise DataError("the rows of this data set are not images: image_shape is None")
+        return namespace(self.x).reshape(self.x, (-1, *self.image_shape))
 
     def split(self, fraction: float, seed: int = 0) -> tuple["Dataset", "Dataset"]:
         """(rest, part): `fraction` of the rows, drawn at random by the seed, and all others."""
@@ -52,8 +64,11 @@ class Dataset:
 
 def split_rows(n: int, fraction: float, seed: int) -> tuple[Any, Any]:
     """Row numbers of (rest, part) for a random part of n rows. Raises DataError unless both have at least one row."""
-    size = round(fraction * n)
+    size = round(fraction * n) if 0 < fraction < 1 else 0
     if not 0 < size < n:
-        raise DataError(f"a part of {fraction:g} of {n} rows has {size}: it and the rest must each have at least one")
+        raise DataError(
+            f"a part of {fraction:g} of {n} rows cannot be set aside: name a fraction between 0 and 1 that leaves at "
+            "least one row on each side"
+        )
     order = generator(seed, "split").permutation(n)
     return order[size:], order[:size]

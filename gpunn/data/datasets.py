@@ -13,12 +13,12 @@ __all__ = ["digits", "mnist"]
 
 _DIGIT_NAMES = tuple("0123456789")
 
-# SHA-256 of the decompressed files
+# SHA-256 and size of the decompressed files
 _MNIST_FILES = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    "train-images-idx3-ubyte": ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016),
+    "train-labels-idx1-ubyte": ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", 60_008),
+    "t10k-images-idx3-ubyte": ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016),
+    "t10k-labels-idx1-ubyte": ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 10_008),
 }
 _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -53,9 +53,8 @@ def mnist(data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
     named = data_dir or os.environ.get("GPUNN_DATA_DIR")
     folder = Path(named) if named else cache_folder() / "mnist"
     if named and not folder.is_dir():
-        raise FileError(
-            f"{folder}: there is no such folder; it was named by {'data_dir' if data_dir else 'GPUNN_DATA_DIR'}"
-        )
+        source = "data_dir" if data_dir else "GPUNN_DATA_DIR"
+        raise FileError(f"{folder}: there is no such folder, and {source} names it; make it, or name another")
     arrays = {name: read_idx(_find(folder, name)) for name in _MNIST_FILES}
     parts = []
     for part, count in (("train", 60_000), ("t10k", 10_000)):
@@ -63,7 +62,8 @@ def mnist(data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
         for array, shape in ((images, (count, 28, 28)), (labels, (count,))):
             if array.shape != shape or array.dtype != np.uint8:
                 raise FileError(
-                    f"{folder}: the MNIST {part} files hold {array.dtype} {array.shape}, expected uint8 {shape}"
+                    f"{folder}: the MNIST {part} files hold {array.dtype} {array.shape}, expected uint8 {shape}; "
+                    "remove them, and they are downloaded"
                 )
         parts.append(Dataset(images.reshape(count, 784), labels.astype(np.int64), (28, 28, 1), _DIGIT_NAMES))
     return parts[0], parts[1]
@@ -77,4 +77,4 @@ def _find(folder: Path, name: str) -> Path:
     from gpunn.data.download import fetch_gzip
 
     target = folder if folder.name == "mnist" else folder / "mnist"
-    return fetch_gzip(f"{name}.gz", _MNIST_MIRRORS, target, _MNIST_FILES[name])
+    return fetch_gzip(f"{name}.gz", _MNIST_MIRRORS, target, *_MNIST_FILES[name])

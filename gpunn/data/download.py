@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.client
 import os
 import sys
 import urllib.error
@@ -21,24 +22,31 @@ _SILENCE = 30.0  # seconds without a byte before a mirror is given up
 
 def cache_folder() -> Path:
     """Where downloaded data is kept: the user's cache folder on this system, then "gpunn"."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise FileError(
+            f"there is no folder to keep data in: {error} Name one with --data-dir or GPUNN_DATA_DIR"
+        ) from None
     return base / "gpunn"
 
 
-def fetch_gzip(name: str, mirrors: Sequence[str], folder: Path, sha256: str) -> Path:
+def fetch_gzip(name: str, mirrors: Sequence[str], folder: Path, sha256: str, size: int) -> Path:
     """Download the gzip file `name` into `folder` from the first of the mirrors that has it right; returns its path.
 
-    `sha256` is the hash of the decompressed contents, which is the same whoever compressed them. What an interrupted
-    download left is continued. Raises FileError with what went wrong at each mirror.
+    `sha256` and `size` are those of the decompressed contents, which are the same whoever compressed them. What an
+    interrupted download left is continued. Raises FileError with what went wrong at each mirror.
     """
     if os.environ.get("GPUNN_OFFLINE"):
-        raise FileError(f"{folder / name} is not there, and GPUNN_OFFLINE forbids to download it")
+        raise FileError(
+            f"{folder / name} is not there, and GPUNN_OFFLINE forbids to download it: get it by hand, and name its "
+            "folder with --data-dir or GPUNN_DATA_DIR"
+        )
     target = folder / name
     problems = []
     try:
@@ -46,60 +54,90 @@ def fetch_gzip(name: str, mirrors: Sequence[str], folder: Path, sha256: str) -> 
         for mirror in mirrors:
             url = mirror + name
             part = folder / f".{name}.{zlib.crc32(url.encode()):08x}.part"  # mirrors may have compressed it differently
-            for attempt in ("continued", "fresh"):
-                try:
-                    resumed = _download(url, part)
-                    found = _hash_of_contents(part)
-                except (OSError, EOFError, zlib.error, ValueError) as error:
-                    problems.append(f"{url}: {error}")
-                    break  # what is there is kept, to be continued another time
-                if found == sha256:
-                    publish(part, target)
-                    for other in folder.glob(f".{name}.*.part"):
-                        other.unlink(missing_ok=True)
-                    return target
-                part.unlink()
-                if not resumed or attempt == "fresh":
-                    problems.append(f"{url}: its contents have SHA-256 {found[:12]}..., expected {sha256[:12]}...")
-                    break
+            problem = _fetch(url, part, sha256, size)
+            if problem is None:
+                publish(part, target)
+                for other in folder.glob(f".{name}.*.part"):
+                    other.unlink(missing_ok=True)
+                return target
+            problems.append(f"{url}: {problem}")
     except OSError as error:
-        raise FileError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise FileError(f"{folder}: cannot be written: {error.strerror or error}; name another folder") from None
     raise FileError(
         f"{name} could not be downloaded: {'; '.join(problems)}. Get it by hand, and name its folder with --data-dir "
         "or GPUNN_DATA_DIR"
     )
 
 
-def _download(url: str, part: Path) -> bool:
-    """Load url into `part`, going on after the bytes that are there; whether any were."""
+def _fetch(url: str, part: Path, sha256: str, size: int) -> str | None:
+    """Bring the file at url into `part`; returns what went wrong, if anything did.
+
+    A part that is right so far is kept, to be continued another time; one that is wrong is removed, and loaded anew if
+    an earlier download had begun it.
+    """
+    limit = 2 * size + 1024  # no gzip file is so much longer than its contents
+    while True:
+        try:
+            resumed, ended = _download(url, part, limit)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        try:
+            problem = _wrong_contents(part, sha256, size)
+        except EOFError:
+            problem = "the compressed data ends early"
+            if not ended:
+                return problem
+        except (gzip.BadGzipFile, zlib.error) as error:
+            problem = str(error)
+        if problem is None:
+            return None
+        part.unlink()
+        if not resumed:
+            return problem
+
+
+def _download(url: str, part: Path, limit: int) -> tuple[bool, bool]:
+    """Load url into `part`, going on after the bytes that are there, up to about `limit` bytes in all.
+
+    Returns whether there were any, and whether there can be no more to come.
+    """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=_SILENCE)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416 and have:  # nothing after these bytes: they are the whole file
-            return True
+            return True, True
         raise
     with response:
         if response.status != 206:
             have = 0  # the mirror sends the file from its beginning
+        resumed = have > 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         from tqdm import tqdm
 
         bar = tqdm(desc=part.name.split(".")[1], initial=have, total=total, unit="B", unit_scale=True, disable=None)
         with bar, part.open("ab" if have else "wb") as out:
-            while chunk := response.read(_CHUNK):
+            while have <= limit and (chunk := response.read(_CHUNK)):
                 out.write(chunk)
                 bar.update(len(chunk))
-    if total is not None and part.stat().st_size < total:
-        raise OSError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
-    return have > 0
+                have += len(chunk)
+    if total is not None and have < min(total, limit):
+        raise OSError(f"the connection ended after {have:,} of {total:,} bytes")
+    return resumed, total is not None or have > limit
 
 
-def _hash_of_contents(path: Path) -> str:
-    digest = hashlib.sha256()
+def _wrong_contents(path: Path, sha256: str, size: int) -> str | None:
+    """What is wrong with the decompressed contents, if anything is."""
+    digest, found = hashlib.sha256(), 0
     with gzip.open(path) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+            found += len(chunk)
+            if found > size:
+                return f"it holds more than the {size:,} bytes expected"
+    if digest.hexdigest() == sha256:
+        return None
+    return f"its contents have SHA-256 {digest.hexdigest()[:12]}..., expected {sha256[:12]}..."

@@ -3,9 +3,12 @@
 import csv
 import gzip
 import math
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +21,7 @@ __all__ = ["read_csv", "read_idx", "read_npz"]
 
 # http://yann.lecun.com/exdb/mnist: two zero bytes, the type, the number of axes, each axis as a big-endian uint32, data
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_AXES = 64  # of a NumPy array
 _DEFLATE_LIMIT = 1032  # no gzip stream is more than this many times shorter than its contents (zlib's technical notes)
 
 
@@ -34,7 +38,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         raise
     except EOFError:
         raise FileError(f"{path}: the compressed data ends early; download the file again") from None
-    except (OSError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
+    except (OSError, zlib.error, MemoryError) as error:  # gzip.BadGzipFile is an OSError
         raise FileError(f"{path}: cannot be read: {_reason(error)}") from None
 
 
@@ -43,6 +47,10 @@ def _parse_idx(stream: BinaryIO, path: Path) -> np.ndarray:
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_TYPES:
         what = "the file is empty" if not magic else f"it begins with {magic.hex(' ')}, an IDX file with 00 00 08"
         raise FileError(f"{path}: not an IDX file: {what}")
+    if not 1 <= magic[3] <= _MOST_AXES:
+        raise FileError(
+            f"{path}: its header gives {magic[3]} axes, expected 1 to {_MOST_AXES}; download the file again"
+        )
     dtype = np.dtype(_IDX_TYPES[magic[2]])
     header = stream.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
@@ -52,15 +60,22 @@ def _parse_idx(stream: BinaryIO, path: Path) -> np.ndarray:
     limit = path.stat().st_size * (_DEFLATE_LIMIT if path.suffix == ".gz" else 1)
     if size > limit:  # before anything of that size is allocated
         raise FileError(
-            f"{path}: its header promises {size:,} bytes of data for shape {shape}, more than the file can hold"
+            f"{path}: its header promises {size:,} bytes of data for shape {shape}, more than the file can hold; "
+            "download the file again"
         )
     if 0 in shape:
         raise FileError(f"{path}: its header gives shape {shape}: there are no examples in it")
     data = stream.read(size + 1)  # reading past the end also makes gzip check its length and checksum
     if len(data) != size:
         found = f"only {len(data):,}" if len(data) < size else "more"
-        raise FileError(f"{path}: its header promises {size:,} bytes of data for shape {shape}, there are {found}")
+        raise FileError(
+            f"{path}: its header promises {size:,} bytes of data for shape {shape}, there are {found}; "
+            "download the file again"
+        )
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+_WHOLE, _DIVIDED = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")  # the names of the arrays in a .npz file
 
 
 def read_npz(path: str | Path) -> dict[str, Dataset]:
@@ -70,127 +85,182 @@ def read_npz(path: str | Path) -> dict[str, Dataset]:
     (N, height, width) or (N, height, width, channels) are images. Nothing is unpickled. Raises FileError or DataError.
     """
     path = Path(path)
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise FileError(f"{path}: not a .npz file, or a damaged one; write it with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name.lower(): archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: cannot be read as .npz: {_reason(error)}") from None
-    if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
-        parts = {part: (arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
-    elif {"x", "y"} <= arrays.keys():
-        parts = {"all": (arrays["x"], arrays["y"])}
-    else:
-        names = ", ".join(arrays) or "none"
-        raise FileError(f"{path}: expected arrays named x and y, or x_train, y_train, x_test and y_test; found {names}")
-    return {part: _from_arrays(path, x, y) for part, (x, y) in parts.items()}
+            found = archive.files
+            names = {name.lower(): name for name in found}
+            wanted = next((some for some in (_DIVIDED, _WHOLE) if set(some) <= names.keys()), ())
+            arrays = {name: np.asarray(archive[names[name]]) for name in wanted}  # bytes if they are no .npy
+    except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds over a damaged file
+        raise FileError(
+            f"{path}: cannot be read as .npz: {_reason(error)}; write it with numpy.savez, from arrays of numbers"
+        ) from None
+    if sum(name.lower() in wanted for name in found) != len(wanted) or not wanted:
+        listed = ", ".join(found) or "none"
+        raise FileError(
+            f"{path}: expected arrays named x and y, or x_train, y_train, x_test and y_test, each once; found {listed}"
+        )
+    if wanted == _WHOLE:
+        return {"all": _from_arrays(path, **arrays)}
+    for name in ("x", "y"):
+        first, second = arrays[f"{name}_train"], arrays[f"{name}_test"]
+        one_is_bytes = name == "x" and (first.dtype == np.uint8) != (second.dtype == np.uint8)  # and would be scaled
+        if first.shape[1:] != second.shape[1:] or one_is_bytes:
+            raise DataError(
+                f"{path}: {name}_train is {first.dtype} {first.shape} and {name}_test {second.dtype} {second.shape}; "
+                "they must be alike but for the number of rows"
+            )
+    return {part: _from_arrays(path, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")}
 
 
 def _from_arrays(path: Path, x: np.ndarray, y: np.ndarray) -> Dataset:
-    for name, array in (("x", x), ("y", y)):
-        if array.dtype.kind not in "biuf":
-            raise FileError(f"{path}: {name} holds {array.dtype}, expected numbers")
-        if array.size == 0:
-            raise DataError(f"{path}: {name} has shape {array.shape}: there are no examples in it")
+    for name, values in (("x", x), ("y", y)):
+        if values.dtype.kind not in "biuf":
+            raise FileError(f"{path}: {name} holds {values.dtype}, expected numbers")
+        if values.size == 0:
+            raise DataError(f"{path}: {name} has shape {values.shape}: there are no examples in it")
     if x.ndim not in (2, 3, 4):
         raise DataError(
             f"{path}: x has shape {x.shape}; expected (N, D), (N, height, width) or (N, height, width, channels)"
         )
+    if y.ndim not in (1, 2):
+        raise DataError(f"{path}: y has shape {y.shape}; expected (N,) or (N, C)")
     if len(x) != len(y):
         raise DataError(f"{path}: {len(x)} inputs but {len(y)} targets: each input needs one")
     image_shape = None
     if x.ndim > 2:
         height, width, channels = (*x.shape[1:], 1)[:3]
         image_shape = (int(height), int(width), int(channels))
-    return Dataset(x.reshape(len(x), -1), y, image_shape)
+    elif x.dtype == np.uint8:
+        x = x.astype(np.float32)  # features that are small numbers, not pixels to be scaled
+    x, y = x.reshape(len(x), -1), y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    for name, values in (("x", x), ("y", y)):
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                f"{path}: {name}[{np.argmin(finite)}] contains NaN or infinity: remove such rows, or fill them in"
+            )
+    return Dataset(_native(x), _native(y), image_shape)
+
+
+def _native(x: np.ndarray) -> np.ndarray:
+    """x in this machine's order of bytes, the only one that all array libraries take."""
+    return x.astype(x.dtype.newbyteorder("="), copy=False)
 
 
 def read_csv(path: str | Path, target: str | None = None) -> Dataset:
     """A table of numbers with one column to predict: `target` by its name, otherwise the last column.
 
-    Separated by commas, semicolons or tabs; the first line holds the names of the columns if any of it is not a number
-    (otherwise they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises FileError for a
+    Separated by commas, semicolons or tabs; the first line holds the names of the columns, unless all of it but the
+    last cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises FileError for a
     file that cannot be read, DataError that names the line and the column of a cell that is missing or not a number.
     """
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(_rows(stream, path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"{path}: cannot be read as CSV in UTF-8: {_reason(error)}") from None
-    if not rows:
+            lines = list(stream)
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: cannot be read as CSV: {error}; save it as UTF-8") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {_reason(error)}") from None
+    rows = _rows(lines, path)
+    line, first = next(rows, (0, []))
+    if not first:
         raise DataError(f"{path}: the file is empty")
-    first = rows[0][1]
-    names = [cell.strip() for cell in first]
-    if all(_is_number(cell) for cell in first):
+    names = [" ".join(cell.split()) for cell in first]
+    if all(_is_number(cell) for cell in first[:-1]):  # the last may be the name of a class
         names = [str(i + 1) for i in range(len(first))]
-    else:
-        rows = rows[1:]
-    if not rows:
-        raise DataError(f"{path}: there are no rows below the names of the columns")
+        rows = chain([(line, first)], rows)
     if len(names) < 2:
         raise DataError(
-            f"{path}: only one column, {names[0]!r}; expected features and a target, separated by , or ; or tab"
+            f"{path}: only one column, {_shown(names[0])}; expected features and a target, separated by , or ; or tab"
         )
     if target is None:
         target = names[-1]
     if names.count(target) != 1:
         how = "no column" if target not in names else "more than one column"
-        raise DataError(f"{path}: {how} is called {target!r}; the columns are {', '.join(names)}")
+        listed = ", ".join(names)
+        raise DataError(f"{path}: {how} is called {target!r}; the columns are {_cut(listed, 300)}")
     column = names.index(target)
-    x = np.empty((len(rows), len(names) - 1))
-    labels = []
-    for i, (line, cells) in enumerate(rows):
-        if len(cells) != len(names):
-            raise DataError(f"{path}, line {line}: {len(cells)} cells, expected {len(names)} as in the first line")
-        labels.append(cells[column].strip())
-        if not labels[-1]:
-            raise DataError(f"{path}, line {line}: the target {target!r} is missing; remove the row or fill it in")
-        x[i] = [_number(cell, path, line, names[k]) for k, cell in enumerate(cells) if k != column]
+    del names[column]
+    features, labels, places = array("d"), [], []
+    for line, cells in rows:
+        where = f"{path}, line {line}"
+        if len(cells) != len(names) + 1:
+            raise DataError(f"{where}: {len(cells)} cells, expected {len(names) + 1} as in the first line")
+        label = cells.pop(column).strip()
+        if label.lower() in ("", "nan"):
+            raise DataError(f"{where}: the target {_shown(target)} is missing; remove the row or fill it in")
+        features.extend(_features(cells, names, where))
+        labels.append(label)
+        places.append(where)
+    if not labels:
+        raise DataError(f"{path}: there are no rows below the names of the columns")
+    x = np.array(features).reshape(len(labels), len(names))
     if all(_is_number(label) for label in labels):
         values = np.array([float(label) for label in labels])
-        if not np.isfinite(values).all():
-            line = rows[int(np.argmin(np.isfinite(values)))][0]
-            raise DataError(f"{path}, line {line}: the target {target!r} is not finite; remove the row or fill it in")
-        whole = bool((values == np.round(values)).all())
+        finite = np.isfinite(values)
+        if not finite.all():
+            where = places[int(np.argmin(finite))]
+            raise DataError(f"{where}: the target {_shown(target)} is not finite; remove the row or fill it in")
+        whole = bool(((values == np.round(values)) & (abs(values) < 2**53)).all())
         return Dataset(x, values.astype(np.int64) if whole else values)
     classes = sorted(set(labels))
     numbers = {label: i for i, label in enumerate(classes)}
     return Dataset(x, np.array([numbers[label] for label in labels]), classes=tuple(classes))
 
 
-def _rows(stream: Iterator[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
-    first = next(iter(stream), "")
-    delimiter = max(",;\t", key=first.count)
+def _rows(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of every row that is not blank."""
+    first = next((line for line in lines if line.strip()), "")
+    unquoted = re.sub('"[^"]*"', "", first)
+    reader = csv.reader(lines, delimiter=max(",;\t", key=unquoted.count), skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1  # a quoted cell may go over several lines
+    except csv.Error as error:
+        raise FileError(
+            f"{path}, line {line}: cannot be read as CSV: {error}; look for a quote that is not closed or not doubled"
+        ) from None
 
-    def lines() -> Iterator[str]:
-        yield first
-        yield from stream
 
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, cells
+def _features(cells: Iterable[str], names: Iterable[str], where: str) -> Iterator[float]:
+    for cell, name in zip(cells, names, strict=True):
+        try:
+            value = _number(cell)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            what = f"holds {_shown(cell.strip())}, expected a number" if cell.strip() else "is empty"
+            raise DataError(f"{where}: column {_shown(name)} {what}; remove the row or fill it in")
+        yield value
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python's own 1_000 is a name here, not a number
+        raise ValueError(cell)
+    return float(cell)
 
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
     return True
 
 
-def _number(cell: str, path: Path, line: int, column: str) -> float:
-    if not cell.strip():
-        raise DataError(f"{path}, line {line}: column {column!r} is empty; remove the row or fill it in")
-    try:
-        value = float(cell)
-    except ValueError:
-        raise DataError(f"{path}, line {line}: column {column!r} holds {cell.strip()!r}, expected a number") from None
-    if not math.isfinite(value):
-        raise DataError(f"{path}, line {line}: column {column!r} holds {cell.strip()!r}; remove the row or fill it in")
-    return value
+def _shown(text: str) -> str:
+    return repr(_cut(text, 60))
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _reason(error: Exception) -> str:

@@ -16,11 +16,11 @@ def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
 
     A picture of that size is taken as it is. Any other is brought to it: with "box" among `about` as MNIST was made,
     the ink scaled until its longer side has "box" pixels and moved until its centre of mass is in the middle; without
-    it, just scaled. Dark ink on light paper is inverted then. Pixels come from 0 to "white" (1 if not said). Raises
-    FileError for what is not a picture, or has nothing on it.
+    it, just scaled, dark ink on light paper inverted. Pixels come from 0 to "white" (1 if not said). Raises FileError
+    for what is not a picture, or has nothing on it.
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
     except ImportError:
         raise FileError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
     height, width, channels = about["image_shape"]
@@ -29,38 +29,54 @@ def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
     try:
         with Image.open(path) as file:
             picture = ImageOps.exif_transpose(file)
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:  # on white paper
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+                picture = Image.fromarray(np.clip(np.asarray(picture) / 257, 0, 255).astype(np.uint8))
+            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+                picture = _on_paper(picture.convert("RGBA"))
             picture = picture.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises a dozen kinds over a damaged file
         raise FileError(f"{path}: cannot be read as a picture: {error}") from None
+    pixels = np.asarray(picture)
+    if pixels.min() == pixels.max():
+        raise FileError(f"{path}: there is nothing on this picture: all its pixels are the same")
     if picture.size != (width, height):
-        if channels == 1 and _light(np.asarray(picture)):
-            picture = ImageOps.invert(picture)
         if channels == 1 and "box" in about:
             picture = _centred(picture, about["box"], (width, height), path)
         else:
+            if channels == 1 and _paper(pixels) > 127:
+                picture = ImageOps.invert(picture)
             picture = picture.resize((width, height), Image.Resampling.BOX)
     white = float(about.get("white", 1.0))
     return np.asarray(picture, dtype=np.float64).reshape(-1) * (white / 255)
 
 
-def _light(pixels: np.ndarray) -> bool:
-    """Whether the edge of the picture is rather light than dark."""
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return bool(edge.mean() > 127)
+def _on_paper(picture: Any) -> Any:
+    """A picture with transparent parts on white paper; on black if it is light strokes on little else."""
+    from PIL import Image
+
+    pixels = np.asarray(picture, dtype=np.float64)
+    light = np.average(pixels[..., :3].mean(axis=-1), weights=pixels[..., 3] + 1e-9) > 127
+    strokes = pixels[..., 3].mean() < 127
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "black" if light and strokes else "white"), picture)
+
+
+def _paper(pixels: np.ndarray) -> float:
+    """How light the edge of a picture (height, width) is."""
+    return float(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
 
 
 def _centred(picture: Any, box: int, size: tuple[int, int], path: str | Path) -> Any:
-    """The picture's ink, `box` pixels long and centred by mass in a picture of `size`."""
+    """The picture's ink, `box` pixels long and centred by mass, white on black in a picture of `size`."""
     from PIL import Image, ImageOps
 
-    ink = np.asarray(picture, dtype=np.float64)
-    ink = np.where(ink > 0.2 * ink.max(), ink, 0.0)  # paper is never quite black
+    picture.thumbnail((1024, 1024), Image.Resampling.BOX)  # so that the frame around a photograph needs little memory
+    pixels = np.asarray(picture, dtype=np.float64)
+    ink = abs(pixels - _paper(pixels))
+    if ink.max() < 16:
+        raise FileError(f"{path}: there is nothing on this picture: its pixels hardly differ")
+    ink *= 255 / ink.max()
+    ink = np.where(ink > 0.2 * 255, ink, 0.0)  # paper is never quite even
     rows, columns = ink.sum(axis=1), ink.sum(axis=0)
-    if not rows.any():
-        raise FileError(f"{path}: there is nothing on this picture")
     spans = [(np.flatnonzero(sums)[0], np.flatnonzero(sums)[-1] + 1) for sums in (columns, rows)]
     scale = max(end - start for start, end in spans) / box  # pixels of the picture to one of the input
     frame = []

@@ -1,7 +1,7 @@
 """Files that are written whole or not at all, whenever the machine stops."""
 
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gpunn.errors import FileError
@@ -17,20 +17,18 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     So `path` holds the old contents or the new, never a part. Raises FileError where it cannot be written.
     """
     path = Path(path)
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{_MARK}"
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_MARK, dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with temporary.open("xb") as stream:
                 stream.write(data.encode() if isinstance(data, str) else data)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-            publish(Path(temporary), path)
+            publish(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except (OSError, UnicodeEncodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{path}: cannot be written: {reason}; name another place") from None
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -49,4 +47,5 @@ def publish(temporary: Path, path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed process left in `folder`."""
     for leftover in folder.glob(f".*{_MARK}"):
-        leftover.unlink(missing_ok=True)
+        with suppress(OSError):  # it is in nobody's way
+            leftover.unlink()

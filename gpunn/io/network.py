@@ -1,12 +1,15 @@
 """Networks as files: the layers and the weights, enough to predict with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gpunn import layers
 from gpunn.device import Device
-from gpunn.errors import FileError, GpunnError
+from gpunn.device import device as find_device
+from gpunn.errors import FileError, OptionError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.layers import Layer
 
@@ -20,6 +23,8 @@ def save(path: str | Path, net: Layer) -> None:
 
     `net.about`, a dict of what else there is to say (in JSON's types), is kept with it.
     """
+    if not isinstance(net, Layer):
+        raise OptionError(f"save takes a path and a network, save(path, net); got {type(net).__name__} as the network")
     about = {"dtype": net.store.dtype, "layers": describe(net), "about": dict(net.about)}
     write_tensors(path, "network", net.state_dict(), about)
 
@@ -29,35 +34,69 @@ def load(path: str | Path, *, device: str | Device | None = "cpu", custom: Itera
 
     Nothing in the file is run: it names classes of gpunn and their arguments. Raises FileError for a damaged file.
     """
+    where = find_device(device)
+    known = _KNOWN | {kind.__name__: kind for kind in custom}
     tensors, about = read_tensors(path, "network")
     try:
-        net = build(about["layers"], _KNOWN | {kind.__name__: kind for kind in custom})
-        net.init(device=device, dtype=about["dtype"])
+        net = build(about["layers"], known)
+        if not isinstance(net, Layer):
+            raise FileError(f"expected a layer, found {about['layers']!r:.60}")
+        _check_shapes(net, tensors)
+        net.init(device=where, dtype=about["dtype"])
         net.load_state_dict(tensors)
         net.about = dict(about["about"])
-    except (GpunnError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # whatever a constructor makes of arguments that nobody would write
         raise FileError(f"{path}: does not describe a network: {error}") from error
     return net
 
 
-def describe(layer: Any) -> Any:
-    """A layer as JSON: {"type": "Linear", "n_in": 784, ...}, layers within layers likewise."""
+def _check_shapes(net: Layer, tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise FileError unless the layers need just these arrays: before room is made for what a damaged file asks."""
+    shapes = {name: tuple(param.shape) for name, param in net.params().items()}
+    shapes |= {name: buffer.initial.shape for name, buffer in net.buffers().items()}
+    for name in [*shapes, *tensors]:
+        expected, found = shapes.get(name), tensors[name].shape if name in tensors else None
+        if expected != found:
+            raise FileError(f"the layers expect {name!r} of shape {expected}, the file has {found}")
+
+
+def describe(layer: Any, seen: dict[int, int] | None = None) -> Any:
+    """A layer as JSON: {"type": "Linear", "n_in": 784, ...}, layers within layers likewise.
+
+    A layer that occurs again is {"same": number}, counted in the order in which `build` makes them.
+    """
+    seen = {} if seen is None else seen
     if isinstance(layer, Layer):
-        return {"type": type(layer).__name__} | {name: describe(value) for name, value in layer.config().items()}
+        if id(layer) in seen:
+            return {"same": seen[id(layer)]}
+        described = {"type": type(layer).__name__} | describe(layer.config(), seen)
+        seen[id(layer)] = len(seen)
+        return described
+    if isinstance(layer, Mapping):
+        return {name: describe(value, seen) for name, value in layer.items()}
     if isinstance(layer, list | tuple):
-        return [describe(item) for item in layer]
-    return layer.item() if hasattr(layer, "item") else layer
+        return [describe(item, seen) for item in layer]
+    return layer.tolist() if hasattr(layer, "tolist") else layer
 
 
-def build(described: Any, known: dict[str, type[Layer]]) -> Any:
+def build(described: Any, known: dict[str, type[Layer]], made: list[Layer] | None = None) -> Any:
     """The layer that `describe` described."""
+    made = [] if made is None else made
     if isinstance(described, list):
-        return [build(item, known) for item in described]
+        return [build(item, known, made) for item in described]
     if not isinstance(described, dict):
         return described
-    arguments = {name: build(value, known) for name, value in described.items()}
+    if "same" in described:
+        return made[described["same"]]
+    arguments = {name: build(value, known, made) for name, value in described.items()}
+    if "type" not in arguments:
+        return arguments
     name = arguments.pop("type")
     if name not in known:
         raise FileError(f"the layer {name!r} is not one of gpunn's; name its class in gn.load(path, custom=[...])")
     kind = known[name]
-    return kind(*arguments.pop("layers", ()), **arguments) if issubclass(kind, layers.Sequential) else kind(**arguments)
+    layer = (
+        kind(*arguments.pop("layers", ()), **arguments) if issubclass(kind, layers.Sequential) else kind(**arguments)
+    )
+    made.append(layer)
+    return layer

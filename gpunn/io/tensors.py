@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.errors import FileError
+from gpunn.errors import FileError, OptionError
 from gpunn.io.atomic import write_atomic
 
 __all__ = ["read_tensors", "write_tensors"]
@@ -20,8 +20,13 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray]
     from safetensors.numpy import save
 
     # safetensors 0.8 writes the memory of an array as it lies, which is wrong for all but C order
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    description = json.dumps({"kind": kind, "format": _FORMAT, **about})
+    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    try:
+        description = json.dumps({"kind": kind, "format": _FORMAT, **about})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OptionError(
+            f"{path}: the description of a {kind} must be made of JSON's types, numbers, text, lists and dicts: {error}"
+        ) from None
     write_atomic(path, save(contiguous, metadata={"gpunn": description}))
 
 
@@ -30,7 +35,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
 
     Raises FileError for a file that is missing, damaged, of another kind, of a later version, or with NaN in it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
@@ -39,22 +44,23 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}") from None
+    except Exception as error:  # safetensors and NumPy raise several kinds over a damaged file
+        raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}; use another copy") from None
     try:
         about = json.loads(metadata["gpunn"])
-        found, version = about["kind"], about["format"]
-    except (KeyError, TypeError, ValueError):
+        found, version = about["kind"], int(about["format"])
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise FileError(
             f"{path}: a safetensors file that gpunn did not write; it lacks the description of a {kind}"
         ) from None
     if found != kind:
-        raise FileError(f"{path}: holds a {found}, expected a {kind}")
+        raise FileError(f"{path}: holds a {found}, expected a {kind}; name another file")
     if version > _FORMAT:
         raise FileError(
-            f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}"
+            f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}; "
+            "update gpunn"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise FileError(f"{path}: {name!r} contains NaN or infinity")
+            raise FileError(f"{path}: {name!r} contains NaN or infinity; use an earlier copy")
     return arrays, about
