@@ -153,9 +153,10 @@ def _native(x: np.ndarray) -> np.ndarray:
 def read_csv(path: str | Path, target: str | None = None) -> Dataset:
     """A table of numbers with one column to predict: `target` by its name, otherwise the last column.
 
-    Separated by commas, semicolons or tabs; the first line holds the names of the columns, unless all of it but the
-    last cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises FileError for a
-    file that cannot be read, DataError that names the line and the column of a cell that is missing or not a number.
+    Separated by commas, semicolons or tabs. The first line holds the names of the columns, unless all of it but the last
+    cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises
+    FileError for a file that cannot be read, DataError that names the line and the column of a cell that is missing or
+    not a number.
     """
     path = Path(path)
     try:
@@ -170,7 +171,7 @@ def read_csv(path: str | Path, target: str | None = None) -> Dataset:
     if not first:
         raise DataError(f"{path}: the file is empty")
     names = [" ".join(cell.split()) for cell in first]
-    if all(_is_number(cell) for cell in first[:-1]):  # the last may be the name of a class
+    if all(_is_number(cell) for cell in first[:-1] or first):  # the last may be the name of a class
         names = [str(i + 1) for i in range(len(first))]
         rows = chain([(line, first)], rows)
     if len(names) < 2:
