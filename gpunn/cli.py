@@ -1,17 +1,22 @@
 """The command `gpunn`.
 
 Exit codes: 0 done, 1 training diverged or a gradient is wrong, 2 a wrong option, 3 the device is not available, 4 a bad
-file, 130 and 143 stopped by Ctrl-C or SIGTERM with the checkpoint written.
+file, 130 and 143 stopped by Ctrl-C or SIGTERM (with the checkpoint written, once training has begun).
 """
 
 import argparse
 import dataclasses
+import difflib
+import io
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from gpunn.errors import GpunnError, OptionError
 from gpunn.train.config import Config
@@ -26,14 +31,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process if None); returns the exit code."""
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., int] = options.pop("command")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name it has no letters for must not end the run
     try:
-        return command(**options)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by name instead
+            code = command(**options)
+        sys.stdout.flush()
+        return code
     except GpunnError as error:
-        print(f"gpunn: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:  # whoever read our output has gone, as in `gpunn info | head -1`
+        return _failed(str(error), error.exit_code)
+    except MemoryError as error:
+        return _failed(f"not enough memory: {error or 'choose a smaller network or batch'}", 1)
+    except KeyboardInterrupt:
+        print("gpunn: stopped by SIGINT", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except OSError as error:
+        return _lost_output(error)
+
+
+def _failed(message: str, code: int) -> int:
+    print("gpunn: error:", " ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def _lost_output(error: OSError) -> int:
+    """Nothing more can be written to standard output: its disk is full, or whoever read it has gone (`| head -1`)."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # nor may Python try at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         return 1
+    return _failed(f"{error.filename or 'standard output'}: {error.strerror}", 4)
 
 
 # --- the commands; each imports what it needs, so that `gpunn --help` is quick
@@ -43,20 +72,20 @@ def _train(resume: str | None, config: str | None, out: str | None, quiet: bool,
     from gpunn.train import run
 
     if resume is None:
-        settings = Config.read(config, options) if config else Config.of(options)
+        settings = Config.read(config, options) if config is not None else Config.of(options)
     else:
-        given = {**options, **{name: 1 for name, value in (("config", config), ("out", out)) if value}}
-        fixed = [_flag(name) for name in given if name not in _WITH_RESUME]
+        given = [*options, *(name for name, value in (("config", config), ("out", out)) if value is not None)]
+        fixed = ["the data" if name == "data" else _flag(name) for name in given if name not in _WITH_RESUME]
         if fixed:
             allowed = ", ".join(_flag(name) for name in _WITH_RESUME)
             raise OptionError(f"a resumed run keeps its options: leave out {', '.join(fixed)}; {allowed} may be given")
-        settings = Config.read(Path(resume) / "config.toml", options)
+        settings = run.run_config(resume, options)
     try:
         folder, summary = run.train(settings, out, resume=resume, quiet=quiet)
     except run.Stopped as stopped:
         print(f"gpunn: {stopped}", file=sys.stderr)
         return 128 + stopped.number
-    parts = [f"test loss {summary['test_loss']:.4f}"]
+    parts = [f"test loss {summary['test_loss']:.4g}"]
     if summary["test_accuracy"] is not None:
         parts.insert(0, f"test accuracy {summary['test_accuracy']:.2%}")
     if summary["samples_per_second"]:
@@ -70,7 +99,7 @@ def _evaluate(run: str, device: str | None, data_dir: str | None) -> int:
     from gpunn.train.run import evaluate
 
     measured = evaluate(run, device, data_dir)
-    parts = [f"test loss {measured['loss']:.6f}"]
+    parts = [f"test loss {measured['loss']:.6g}"]
     if "accuracy" in measured:
         parts.insert(0, f"test accuracy {measured['accuracy']:.2%}")
     print(", ".join(parts))
@@ -101,6 +130,8 @@ def _summary(run: str | None, **options: Any) -> int:
     from gpunn.train.run import load_data, make_network, open_run
 
     if run is not None:
+        if options:
+            raise OptionError("the network of a run is what it is: give --run or other options, not both")
         _, net = open_run(run)
     else:
         config = Config.of(options)
@@ -120,7 +151,7 @@ def _gradcheck() -> int:
     for name, case in gradcheck_cases().items():
         errors = [max(gradcheck(*case(backend)).values()) for backend in present]
         print(f"{name:42}" + "".join(f"{error:16.1e}" for error in errors), flush=True)
-        worst = max(worst, *errors)
+        worst = max(worst, *(math.inf if math.isnan(error) else error for error in errors))
     print(f"largest of all {worst:.1e}: " + ("right" if worst <= _TOLERANCE else f"WRONG, above {_TOLERANCE}"))
     return 0 if worst <= _TOLERANCE else 1
 
@@ -146,6 +177,8 @@ def _info(as_json: bool) -> int:
     for library in found["blas"]:
         kernel = library["kernel"] or "not told"
         print(f"  {library['library']} {library['version']}, kernel {kernel}, {library['threads']} threads")
+    if not found["blas"]:
+        print("  none that tells of itself")
     print(f"processors: {found['processors']}")
     return 0
 
@@ -157,12 +190,27 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, and the nearest option to one that is not known."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1)
+            self.error(f"{unknown[0]!r} is not expected here" + (f"; did you mean {near[0]}?" if near else ""))
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_failed(f"{message} (see {self.prog} --help)", 2))
+
+
 def _parser() -> argparse.ArgumentParser:
     from gpunn import __version__
 
-    parser = argparse.ArgumentParser(
-        prog="gpunn", description="Neural networks from first principles, on any array library."
-    )
+    parser = _Parser(prog="gpunn", description="Neural networks from first principles, on any array library.")
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -170,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
     _add_config(train)
     train.add_argument("--out", metavar="DIR", help="the run folder, new or empty (default: runs/NAME-<time>)")
-    train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here come before them")
     train.add_argument("--quiet", action="store_true", help="print the result only")
 
@@ -213,13 +261,13 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
             parser.add_argument("data", nargs="?", default=argparse.SUPPRESS, help="digits (default), mnist, or a file")
             continue
         kind: Any = _sizes if f.name == "hidden" else f.type
-        told = "(default" in f.metadata["help"] or f.name in _SUITED
+        default = "suits the data" if f.name in _SUITED else f.default
         parser.add_argument(
             _flag(f.name),
             type=kind,
             default=argparse.SUPPRESS,
             metavar="{" + ",".join(f.metadata["choices"]) + "}" if f.metadata["choices"] else f.name.upper(),
-            help=f.metadata["help"] + ("" if told else f" (default: {f.default})"),
+            help=f.metadata["help"] + ("" if "(default" in f.metadata["help"] else f" (default: {default})"),
         )
 
 

@@ -1,7 +1,7 @@
 """Pictures. They need matplotlib, the extra "plot": without it there are none."""
 
-import importlib.util
 import io
+import math
 from pathlib import Path
 
 from gpunn.io.atomic import write_atomic
@@ -12,11 +12,13 @@ __all__ = ["draw_curves"]
 
 def draw_curves(history: History, path: str | Path) -> bool:
     """Draw the loss (and the accuracy) of every epoch into a PNG file; whether there was something to draw with."""
-    if not len(history) or importlib.util.find_spec("matplotlib") is None:
+    if not len(history):
         return False
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+    except ImportError:
+        return False
     panels = [("loss", ["loss", "valid_loss"]), ("accuracy", ["valid_accuracy"])]
     panels = [(title, [c for c in columns if c in history.columns]) for title, columns in panels]
     panels = [(title, columns) for title, columns in panels if columns]
@@ -30,11 +32,16 @@ def draw_curves(history: History, path: str | Path) -> bool:
             axes.plot(history["epoch"], history[column], label=names[column], marker=marker, **styles[names[column]])
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(history["epoch"][0] - 0.5, history["epoch"][-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-        if title == "loss" and min(min(history[c]) for c in columns) > 0:
+        losses = [value for column in columns for value in history[column] if not math.isnan(value)]
+        if title == "loss" and min(losses) > 0.0:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(losses) < 30 * min(losses) else (1,)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         if title == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     out = io.BytesIO()

@@ -153,8 +153,8 @@ def _native(x: np.ndarray) -> np.ndarray:
 def read_csv(path: str | Path, target: str | None = None) -> Dataset:
     """A table of numbers with one column to predict: `target` by its name, otherwise the last column.
 
-    Separated by commas, semicolons or tabs. The first line holds the names of the columns, unless all of it but the last
-    cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises
+    Separated by commas, semicolons or tabs. The first line holds the names of the columns, unless all of it but the
+    last cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises
     FileError for a file that cannot be read, DataError that names the line and the column of a cell that is missing or
     not a number.
     """

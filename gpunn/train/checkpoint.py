@@ -3,25 +3,37 @@
 from pathlib import Path
 from typing import Any
 
-from gpunn.errors import FileError, ShapeError
+import numpy as np
+
+from gpunn.errors import Diverged, FileError, ShapeError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.train.history import History
 from gpunn.train.trainer import Mean, Trainer
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
+_PLACE = {"steps": int, "epoch": int, "batch": int, "order": dict, "seconds": float}  # as they are in a Trainer
+_KINDS = _PLACE | {"losses": list, "history": list, "best": dict, "config": dict}
+
 
 def save_checkpoint(path: str | Path, trainer: Trainer, config: dict[str, Any] | None = None) -> None:
     """Write a trainer's parameters, optimiser state, history and place in the data to a safetensors file.
 
     There is no state of random generators to keep: every random choice follows from the seed and the number of the
-    epoch or step. `config` is kept with it. Raises FileError; an older checkpoint is then still there, whole.
+    epoch or step. `config` is kept with it. Raises FileError, and Diverged where a number is not finite; an older
+    checkpoint is then still there, whole.
     """
     store, best = trainer.net.store, trainer.best
     tensors = {f"network/{name}": array for name, array in trainer.net.state_dict().items()}
     for kept, flat in trainer.state.items():
         tensors |= {f"optimizer/{kept}/{name}": trainer.device.to_host(a) for name, a in store.views(flat).items()}
     tensors |= {f"best/{name}": array for name, array in best.get("weights", {}).items()}
+    numbers = {**tensors, **(trainer.history[-1] if len(trainer.history) else {})}
+    if wrong := next((name for name, array in numbers.items() if not np.isfinite(array).all()), None):
+        raise Diverged(
+            f"NaN or infinity in {wrong!r} after step {trainer.steps} (epoch {trainer.epoch}), which is not written to "
+            f"{path}. Try a smaller learning rate, or clip_norm=1.0"
+        )
     trainer.losses.look()
     about = {
         "seed": trainer.seed,
@@ -63,21 +75,18 @@ def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
     for name, (views, arrays) in kept.items():
         if {n: tuple(a.shape) for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in views.items()}:
             raise FileError(f"{path}: a checkpoint of another network: the optimiser's {name!r} does not fit this one")
+    for name, kind in _KINDS.items():
+        if not isinstance(about.get(name), kind):
+            raise FileError(f"{path}: its description lacks {name!r}: use a checkpoint that gpunn wrote")
     try:
-        place = {name: about[name] for name in ("steps", "epoch", "batch", "order", "seconds")}
-        losses, history, best, config = (
-            Mean(*about["losses"]),
-            History(about["history"]),
-            about["best"],
-            about["config"],
-        )
         trainer.net.load_state_dict(part("network/"))
-    except (ShapeError, KeyError, TypeError) as error:
-        raise FileError(f"{path}: {error}") from None
+    except ShapeError as error:
+        raise FileError(f"{path}: a checkpoint of another network: {error}") from None
     for views, arrays in kept.values():
         for name, array in arrays.items():
             views[name][...] = trainer.device.asarray(array, trainer.dtype)
-    vars(trainer).update(place, losses=losses, history=history, best=best)
+    vars(trainer).update({name: about[name] for name in _PLACE})
+    trainer.losses, trainer.history, trainer.best = Mean(*about["losses"]), History(about["history"]), about["best"]
     if weights := part("best/"):
         trainer.best["weights"] = weights
-    return config
+    return about["config"]

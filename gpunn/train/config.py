@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ _BY_DATA: dict[str, dict[str, Any]] = {
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices})
+    how: dict[str, Any] = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**how, metadata={"help": help, "choices": choices})
 
 
 @dataclass
@@ -54,17 +56,25 @@ class Config:
     dtype: str = _option("float32", "float32 or float64", ("float32", "float64"))
 
     def __post_init__(self) -> None:
-        for name, low in _LOWEST.items():
-            if getattr(self, name) < low:
-                raise OptionError(f"{name} must be at least {low}, got {getattr(self, name)}")
-        if not 0.0 <= self.valid < 1.0:
-            raise OptionError(f"valid must be at least 0 and below 1, got {self.valid}")
-        if any(n < 1 for n in self.hidden):
-            raise OptionError(f"hidden sizes must be at least 1, got {self.hidden}")
+        self.hidden = list(self.hidden)  # its own
+        for name, (low, end) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value < end:
+                expected = f"at least {low}" if value < low else f"below {end}" if end < math.inf else "finite"
+                raise OptionError(f"{name} must be {expected}, got {value}")
+        if any(not 1 <= n <= _WIDEST for n in self.hidden):
+            raise OptionError(f"hidden sizes must be from 1 to {_WIDEST:,}, got {self.hidden}")
         for f in dataclasses.fields(self):
             choices = f.metadata.get("choices")
             if choices and getattr(self, f.name) not in (*choices, f.default):
                 raise OptionError(f"{f.name} {getattr(self, f.name)!r} is not known; expected {', '.join(choices)}")
+        # an option that would do nothing was meant to do something
+        if self.momentum and self.optimizer != "sgd":
+            raise OptionError(f"momentum goes with optimizer sgd, and optimizer is {self.optimizer}")
+        if self.target and not self.data.lower().endswith(".csv"):
+            raise OptionError(f"target names a column of a .csv file, and data is {self.data!r}")
+        if self.data in _BY_DATA and self.task == "regression":
+            raise OptionError(f"task regression goes with a file of your own: {self.data} has classes")
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "Config":
@@ -86,7 +96,7 @@ class Config:
             options = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or not meant to be read
             raise FileError(f"{path}: not a TOML file: {error}") from None
         try:
             return cls.of(options | (more or {}))
@@ -95,26 +105,30 @@ class Config:
 
     def to_toml(self) -> str:
         """All options as TOML; `read` gives the same config again."""
-        # JSON's strings, numbers, booleans and lists of them are TOML's too
-        return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(self).items())
+        # JSON's numbers, and lists of them, are TOML's too. So are its strings, but for DEL, which it does not escape,
+        # and letters beyond the first 65,536, which it would escape as two.
+        values = {name: json.dumps(value, ensure_ascii=False) for name, value in dataclasses.asdict(self).items()}
+        return "".join(f"{name} = {value}\n" for name, value in values.items()).replace("\x7f", "\\u007f")
 
 
-_LOWEST = {
-    "lr": 0.0,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
-    "warmup": 0,
-    "clip_norm": 0.0,
-    "batch_size": 1,
-    "epochs": 0,
-    "patience": 0,
-    "seed": 0,
+_WIDEST = 2**24  # two such layers already have more weights between them than any memory holds
+_RANGES = {  # at least, and below; whole numbers are those of TOML, of 64 bits
+    "lr": (0, math.inf),
+    "momentum": (0, 1),
+    "weight_decay": (0, math.inf),
+    "warmup": (0, 2**63),
+    "clip_norm": (0, math.inf),
+    "batch_size": (1, 2**63),
+    "epochs": (0, 2**63),
+    "patience": (0, 2**63),
+    "valid": (0, 1),
+    "seed": (0, 2**63),
 }
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind is float and type(value) is int:
+        value = float(value) if abs(value) < 2**63 else math.inf
     if get_origin(kind) is list:
         right = isinstance(value, list) and all(type(item) in get_args(kind) for item in value)
     else:
@@ -122,7 +136,18 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     if not right:
         expected = "a list of whole numbers" if get_origin(kind) is list else _IN_WORDS[kind]
         raise OptionError(f"{name} must be {expected}, got {value!r}")
+    if kind is str and not _is_unicode(value):
+        raise OptionError(f"{name} must be text in Unicode, got {value!r}; rename the file")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether this is text: the name of a file may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _IN_WORDS = {int: "a whole number", float: "a number", str: "a text"}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ class History:
 
     `history["loss"]` is one column as a list, `history.rows` all rows, `history[-1]` the last one. `loss` is the mean
     over the epoch's batches, each taken before its own step; the validation figures are taken at the end of the epoch.
+    A column that some rows lack, where only some fits had validation data, is NaN in those.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:
@@ -24,8 +26,8 @@ class History:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns."""
-        return list(self.rows[0]) if self.rows else []
+        """The names of the columns: of all that any row has."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -36,18 +38,21 @@ class History:
     def __getitem__(self, key: str | int) -> Any:
         if isinstance(key, int):
             return self.rows[key]
-        if self.rows and key not in self.rows[0]:
+        if self.rows and not any(key in row for row in self.rows):
             raise OptionError(f"history has no column {key!r}; it has {', '.join(self.columns)}")
-        return [row[key] for row in self.rows]
+        return [row.get(key, math.nan) for row in self.rows]
 
     def best(self, column: str) -> Row | None:
         """The row in which `column` was best, the first of them: highest for an accuracy, lowest for a loss."""
         sign = -1.0 if "accuracy" in column else 1.0
         values = self[column]
-        return self.rows[min(range(len(values)), key=lambda i: sign * values[i])] if values else None
+        found = min(range(len(values)), key=lambda i: (math.isnan(values[i]), sign * values[i]), default=None)
+        return None if found is None else self.rows[found]
 
     def to_csv(self) -> str:
-        """The rows as CSV, every digit kept."""
+        """The rows as CSV, every digit kept; nothing where there are no rows."""
+        if not self.rows:
+            return ""
         out = io.StringIO()
         writer = csv.DictWriter(out, self.columns, lineterminator="\n")
         writer.writeheader()

@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EpochTable"]
 
-_COLUMNS = {  # column of the history: (heading, format)
-    "epoch": ("epoch", "{:5.0f}"),
-    "loss": ("loss", "{:10.4f}"),
-    "valid_loss": ("valid loss", "{:10.4f}"),
-    "valid_accuracy": ("valid accuracy", "{:14.2%}"),
-    "lr": ("learning rate", "{:13.2g}"),
-    "seconds": ("seconds", "{:7.2f}"),
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}" if value == 0.0 or 1e-4 <= abs(value) < 1e5 else f"{value:.3e}"
+
+
+_COLUMNS = {  # column of the history: (heading, width, how a number is written)
+    "epoch": ("epoch", 5, "{:.0f}".format),
+    "loss": ("loss", 10, _loss),
+    "valid_loss": ("valid loss", 10, _loss),
+    "valid_accuracy": ("valid accuracy", 14, "{:.2%}".format),
+    "lr": ("learning rate", 13, "{:.2g}".format),
+    "seconds": ("seconds", 7, "{:.2f}".format),
 }
 
 
@@ -51,11 +56,11 @@ class EpochTable(Callback):
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         self.close()
-        columns = {name: shape for name, shape in _COLUMNS.items() if name in row}
+        columns = [(name, *column) for name, column in _COLUMNS.items() if name in row]
         if not self._headed:
-            print("  ".join(f"{heading:>{len(form.format(0))}}" for heading, form in columns.values()))
+            print("  ".join(f"{heading:>{width}}" for _, heading, width, _ in columns))
             self._headed = True
-        print("  ".join(form.format(row[name]) for name, (_, form) in columns.items()), flush=True)
+        print("  ".join(f"{text(row[name]):>{width}}" for name, _, width, text in columns), flush=True)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.data.batches import Batches, as_input
+from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
@@ -190,12 +190,14 @@ class Trainer:
 
     def _check_losses(self, x: Array) -> None:
         """Raise Diverged if a loss since the last look is not finite. x: data to look for the cause with."""
-        for steps_ago, loss in enumerate(reversed(self.losses.look())):
+        losses = self.losses.look()
+        for step, loss in enumerate(losses, start=self.steps - len(losses)):
             if not math.isfinite(loss):
-                raise self._diverged(self._scaled(x[: self.order["batch_size"]]), loss, self.steps - 1 - steps_ago)
+                raise self._diverged(self._scaled(rows(x, 0, self.order["batch_size"])), loss, step)
 
     def _diverged(self, x: Array, loss: float, step: int) -> Diverged:
-        where = where_not_finite(self.net, x) or "the loss itself"
+        with np.errstate(all="ignore"):
+            where = where_not_finite(self.net, x) or "the loss itself"
         return Diverged(
             f"the loss became {loss} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
             f"finite are in {where}. Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
@@ -221,20 +223,19 @@ class Trainer:
         return like.asarray(self.device.xp.concat(answers, axis=0))
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
-        losses, right = Mean(), Mean()
-        for first, piece in enumerate(self._pieces(x, batch_size)):
-            n, t = piece.shape[0], y[first * batch_size : (first + 1) * batch_size]
-            z = self.net.infer(piece)
-            losses.add(self._loss.forward(z, t)[0], n)
+        losses, right = Mean(), 0.0
+        for number, piece in enumerate(self._pieces(x, batch_size)):
+            z, t = self.net.infer(piece), rows(y, number * batch_size, batch_size)
+            losses.add(self._loss.forward(z, t)[0], piece.shape[0])
             if self.loss.classifies:
-                right.add(self.loss.correct(z, t) / n, n)
-        return {"loss": losses.read()} | ({"accuracy": right.read()} if self.loss.classifies else {})
+                right += float(self.loss.correct(z, t))
+        return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
 
     def _pieces(self, x: Array, size: int) -> Iterator[Array]:
         if x.shape[0] == 0:
             raise DataError("the data has no rows")
         for first in range(0, x.shape[0], size):
-            yield self._scaled(x[first : first + size])
+            yield self._scaled(rows(x, first, size))
 
     # --- bringing data in
 
@@ -266,7 +267,7 @@ class Trainer:
             raise DataError(
                 f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
             )
-        n_out = self.net.infer(self._scaled(x[:1])).shape[-1]  # here an x that does not fit raises its error
+        n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
         y = self._loss.targets(y, n_out, self.device, self.dtype)
         if x.shape[0] != y.shape[0]:
             raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
@@ -276,7 +277,7 @@ class Trainer:
         x, y = self._load(data)
         if not isinstance(valid, int | float):
             return (x, y), None if valid is None else self._load(valid)
-        rest, part = (self.device.asarray(rows) for rows in split_rows(x.shape[0], valid, self.seed))
+        rest, part = (self.device.asarray(numbers) for numbers in split_rows(x.shape[0], valid, self.seed))
         take = self.device.xp.take
         return (take(x, rest, axis=0), take(y, rest, axis=0)), (take(x, part, axis=0), take(y, part, axis=0))
 

@@ -1,0 +1,604 @@
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpunn
+from gpunn import cli, datasets
+from gpunn.io.tensors import read_tensors
+from gpunn.train import run
+
+RNG = np.random.default_rng(0)
+QUICK = ["--hidden", "8", "--epochs", "2", "--device", "cpu"]
+GPUNN = [sys.executable, "-m", "gpunn"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "draw_curves", lambda *_: False)  # which takes longer than such a small run
+
+
+@pytest.fixture
+def gpunn_(capsys):
+    """Run the command: (exit code, lines of output, lines of errors)."""
+
+    def command(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = ended.code
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.splitlines()
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """The folder of `gpunn train`, as it is."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    assert cli.main(["train", "--out", str(folder), "--device", "cpu", "--quiet"]) == 0
+    return folder
+
+
+def accuracy(folder):
+    return json.loads(Path(folder, "summary.json").read_text())["test_accuracy"]
+
+
+def the_run():
+    (folder,) = Path("runs").iterdir()
+    return folder
+
+
+# --- what a person does first
+
+
+def test_digits_are_told_apart_by_default(digits_run):
+    assert accuracy(digits_run) >= 0.97
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_digits_are_told_apart_with_other_seeds(gpunn_, seed):
+    gpunn_("train", "--seed", seed, "--out", "run", "--quiet")
+    assert accuracy("run") >= 0.97
+
+
+@pytest.mark.slow
+def test_mnist_is_told_apart_by_default(gpunn_, data_dir):
+    gpunn_("train", "mnist", "--data-dir", data_dir, "--out", "run", "--quiet")
+    assert accuracy("run") >= 0.98
+    code, out, _ = gpunn_("evaluate", "run")
+    assert (code, out[0].split(",")[0]) == (0, f"test accuracy {accuracy('run'):.2%}")
+
+
+def test_training_tells_what_it_does(gpunn_):
+    code, out, err = gpunn_("train", *QUICK)
+    assert (code, err) == (0, [])
+    assert [line.split()[0] for line in out[:5]] == ["device", "data", "network", "folder", "epoch"]
+    assert out[0] == "device   cpu: asked for by name"
+    assert [line.split()[0] for line in out[5:7]] == ["1", "2"]
+    assert re.fullmatch(
+        rf"test accuracy \d+\.\d\d%, test loss \d\.\d+, \d+\.\d s of training at [\d,]+ examples a second; saved in "
+        rf"{the_run()}",
+        out[7],
+    )
+    assert len(out) == 8
+    assert all(line.isprintable() for line in out)
+
+
+def test_auto_says_which_device_and_why(gpunn_):
+    _, out, err = gpunn_("train", "--hidden", "8", "--epochs", "1")
+    assert re.match(r"device   (cpu|cuda:0): \S+", out[0])
+    assert err == []
+
+
+def test_quiet_prints_the_result_only(gpunn_):
+    code, out, err = gpunn_("train", *QUICK, "--quiet")
+    assert (code, len(out), err) == (0, 1, [])
+    assert out[0].startswith("test accuracy ")
+
+
+def test_options_come_before_the_file_and_the_file_before_defaults(gpunn_):
+    Path("c.toml").write_text('data = "digits"\nepochs = 1\nlr = 0.01\nhidden = [5]\ndevice = "cpu"\n')
+    gpunn_("train", "--config", "c.toml", "--lr", "0.02", "--hidden", "6,7", "--out", "run")
+    config = run.run_config("run")
+    assert (config.epochs, config.lr, config.hidden, config.batch_size) == (1, 0.02, [6, 7], 32)
+
+
+def test_a_run_is_repeated_from_its_config(gpunn_):
+    gpunn_("train", *QUICK, "--seed", 3, "--optimizer", "sgd", "--momentum", "0.5", "--out", "a")
+    gpunn_("train", "--config", "a/config.toml", "--out", "b")
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+
+
+def test_no_hidden_layers(gpunn_):
+    assert gpunn_("train", "--hidden", "none", "--epochs", "1", "--out", "run")[0] == 0
+    assert run.run_config("run").hidden == []
+
+
+# --- what goes wrong: one line, and a code that says whose fault it is
+
+
+def files():
+    x, y = RNG.standard_normal((20, 2)), np.arange(20) % 2
+    np.savez("good.npz", x=x, y=y)
+    np.savez("names.npz", a=x, b=y)
+    np.savez("nan.npz", x=np.where(x == x[3, 1], np.nan, x), y=y)
+    np.savez("lengths.npz", x=x, y=y[:5])
+    np.savez("pickle.npz", x=np.array([{"a": 1}], dtype=object), y=y)
+    np.savez("one.npz", x=x, y=0 * y)
+    np.savez("text.npz", x=x.astype(str), y=y)
+    np.savez("scalar.npz", x=x, y=np.array(3))
+    whole = Path("good.npz").read_bytes()
+    Path("half.npz").write_bytes(whole[: len(whole) // 2])
+    for name, content in {
+        "empty.npz": b"",
+        "empty.csv": b"",
+        "heading.csv": b"a,b,y\n",
+        "hole.csv": b"a,b,y\n1,2,0\n1,,1\n",
+        "ragged.csv": b"a,b,y\n1,2,0\n1,1\n",
+        "letters.csv": b"a,b,y\n1,2,0\n1,x,1\n",
+        "bytes.csv": b"a,b\n\xff\xfe,1\n",
+        "infinite.csv": b"a,y\n1,0\ninf,1\n",
+        "c.toml": b"epoch = 1\n",
+        "bad.toml": b"epochs = \n",
+        "file": b"",
+    }.items():
+        Path(name).write_bytes(content)
+    Path("folder.csv").mkdir()
+    Path("full").mkdir()
+    Path("full/x").touch()
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "line"),
+    [
+        (2, "arguments are required: COMMAND", ""),
+        (2, "invalid choice: 'trian'", "trian"),
+        (2, "'--optimiser=sgd' is not expected here; did you mean --optimizer?", "train --optimiser=sgd"),
+        (2, "did you mean --epochs?", "train --epoch 3"),
+        (2, "'mnist' is not expected here", "train digits mnist"),
+        (2, "--lr: invalid float value: 'fast'", "train --lr fast"),
+        (2, "--epochs: expected one argument", "train --epochs"),
+        (2, "--hidden: expected sizes such as 128,64, or none; got '12x64'", "train --hidden 12x64"),
+        (2, r"hidden sizes must be from 1 to 16,777,216, got \[-5\]", "train --hidden -5"),
+        (2, "epochs must be at least 0, got -1", "train --epochs -1"),
+        (2, "lr must be finite, got nan", "train --lr nan"),
+        (2, "activation 'rulu' is not known; expected one of", "train --activation rulu"),
+        (2, "schedule 'linear' is not known; expected constant, step", "train --schedule linear"),
+        (2, "optimizer 'sdg' is not known; expected sgd", "train --optimizer sdg"),
+        (2, "dtype 'half' is not known; expected float32, float64", "train --dtype half"),
+        (2, "loss mse is for quantities, and the targets are classes", "train --loss mse"),
+        (2, "momentum goes with optimizer sgd", "train --momentum 0.9"),
+        (2, "device 'gpu' is not known; expected auto, cpu, cuda", "train --device gpu"),
+        (
+            2,
+            r"data 'fashion' is not known; expected digits, mnist, or a file that ends in \.npz or \.csv",
+            "train fashion",
+        ),
+        (2, r"c\.toml: option 'epoch' is not known; did you mean 'epochs'\?", "train --config c.toml"),
+        (2, "leave out the data, --lr, --out; --data-dir, --device, .* may", "train digits --lr 1 --out x --resume y"),
+        (2, "leave out --config", "train --config c.toml --resume y"),
+        (2, "give --run or other options, not both", "summary --run y --lr 3"),
+        (2, "required: RUN, IMAGE", "predict"),
+        (3, "device 'torch:nowhere' is not available: .* To mend it: ", "train --device torch:nowhere"),
+        (4, r"no\.csv: there is no such file", "train no.csv"),
+        (4, "there is no such file", f"train {'a' * 300}.csv"),
+        (4, r"folder\.csv: there is no such file", "train folder.csv"),
+        (4, r"half\.npz: ", "train half.npz"),
+        (4, r"names\.npz: expected arrays named x and y, .*; found a, b", "train names.npz"),
+        (4, r"nan\.npz: .*NaN", "train nan.npz"),
+        (4, r"lengths\.npz: 20 inputs but 5 targets", "train lengths.npz"),
+        (4, r"pickle\.npz: ", "train pickle.npz"),
+        (4, r"one\.npz: the target has the one value 0", "train one.npz"),
+        (4, r"text\.npz: ", "train text.npz"),
+        (4, r"scalar\.npz: ", "train scalar.npz"),
+        (4, r"empty\.npz: ", "train empty.npz"),
+        (4, r"empty\.csv: ", "train empty.csv"),
+        (4, r"heading\.csv: ", "train heading.csv"),
+        (4, r"hole\.csv, line 3: ", "train hole.csv"),
+        (4, r"ragged\.csv, line 3: ", "train ragged.csv"),
+        (4, r"letters\.csv, line 3: ", "train letters.csv"),
+        (4, r"bytes\.csv: ", "train bytes.csv"),
+        (4, r"infinite\.csv, line 3: ", "train infinite.csv"),
+        (4, "no column is called 'z'; the columns are a, b, y", "train hole.csv --target z"),
+        (4, r"no\.toml: cannot be read", "train --config no.toml"),
+        (4, r"bad\.toml: not a TOML file", "train --config bad.toml"),
+        (4, "nowhere: there is no such folder", "train mnist --data-dir nowhere"),
+        (4, "file: cannot be made: .*; name another with --out", "train --out file"),
+        (4, "file/x: cannot be made: ", "train --out file/x"),
+        (4, "full: is not empty; name another with --out", "train --out full"),
+        (4, "full: there is no run in this folder", "train --resume full"),
+        (4, "nowhere: there is no run in this folder", "train --resume nowhere"),
+        (4, "file: there is no run in this folder", "evaluate file"),
+        (4, "nowhere: there is no run in this folder", "predict nowhere x.png"),
+        (4, "nowhere: there is no run in this folder", "summary --run nowhere"),
+    ],
+)
+def test_an_error_is_one_line_that_names_the_cause(gpunn_, code, message, line):
+    files()
+    before = sorted(Path().rglob("*"))
+    found, _, err = gpunn_(*line.split())
+    assert len(err) == 1
+    assert re.match(f"gpunn: error: .*{message}", err[0])
+    assert found == code
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_device_that_cannot_be_had_is_an_error(gpunn_, monkeypatch):
+    gpunn_("train", *QUICK, "--out", "run")
+    module = sys.modules["gpunn.device"]  # gpunn.device is the function of that name
+    report = module.DeviceReport("cuda:0", False, "no card", "buy one")
+    monkeypatch.setattr(module, "probe_cuda", lambda _: report)
+    for line in ("train --device cuda", "train --device cuda:1", "evaluate run --device cuda"):
+        code, _, err = gpunn_(*line.split())
+        assert (code, err) == (3, ["gpunn: error: device 'cuda:0' is not available: no card. To mend it: buy one"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--lr 1e30", r"the loss became (nan|inf) in step 2 \(epoch 1\); .* linear\d\. Try a smaller learning rate"),
+        ("--lr 1e38 --batch-size 2000 --epochs 1", "NaN or infinity in 'valid_loss' after step 1"),
+        ("--lr 1e38 --batch-size 2000 --epochs 1 --valid 0", "the test loss is (nan|inf) after epoch 1; try"),
+    ],
+)
+def test_divergence_ends_with_1_and_leaves_a_checkpoint(gpunn_, options, message):
+    line = f"train --optimizer sgd --activation identity --out run {options}"
+    code, _, err = gpunn_(*line.split())
+    assert (code, len(err)) == (1, 1)
+    assert re.match(f"gpunn: error: {message}", err[0])
+    tensors, _ = read_tensors("run/checkpoint.safetensors", "checkpoint")
+    assert all(np.isfinite(array).all() for array in tensors.values())
+
+
+def test_too_little_memory_is_an_error(gpunn_, monkeypatch):
+    def full(*_):
+        raise MemoryError("Unable to allocate 3.64 TiB")
+
+    monkeypatch.setattr(run, "make_network", full)
+    assert gpunn_("train", *QUICK)[::2] == (1, ["gpunn: error: not enough memory: Unable to allocate 3.64 TiB"])
+
+
+def test_an_error_of_several_lines_is_told_in_one(gpunn_):
+    assert gpunn_("train", "two\nlines.csv")[2] == [
+        "gpunn: error: two lines.csv: there is no such file; a path begins in the folder you are in"
+    ]
+
+
+def test_ctrl_c_before_training_is_no_error_of_the_program(gpunn_, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "load_data", stop)
+    assert gpunn_("train", *QUICK)[::2] == (130, ["gpunn: stopped by SIGINT"])
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "model.safetensors", "config.toml"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, "half", "network"], ids=str)
+def test_a_damaged_run_is_named(gpunn_, name, content):
+    gpunn_("train", *QUICK, "--out", "run")
+    path = Path("run", name)
+    if content == "half":
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    elif content == "network":
+        content = Path(
+            "run", "model.safetensors" if name.startswith("check") else "checkpoint.safetensors"
+        ).read_bytes()
+    path.write_bytes(content)
+    line = ("train", "--resume", "run") if name == "checkpoint.safetensors" else ("summary", "--run", "run")
+    code, _, err = gpunn_(*line)
+    if (name, content) == ("config.toml", b""):  # which is all defaults
+        assert code == 0
+    else:
+        assert (code, len(err)) == (4, 1)
+        assert err[0].startswith(f"gpunn: error: {path}: ")
+
+
+# --- a run, afterwards
+
+
+def test_evaluate_gives_the_numbers_of_the_summary_again(gpunn_, digits_run):
+    summary = json.loads((digits_run / "summary.json").read_text())
+    expected = f"test accuracy {summary['test_accuracy']:.2%}, test loss {summary['test_loss']:.6g}"
+    assert gpunn_("evaluate", digits_run) == (0, [expected], [])
+    assert gpunn_("evaluate", digits_run, "--device", "strict:cpu")[1][0].split(",")[0] == expected.split(",")[0]
+
+
+def test_predict_names_the_digit_on_a_picture(gpunn_, digits_run):
+    image = pytest.importorskip("PIL.Image")
+    _, test = datasets.digits()
+    names = []
+    for i in range(10):
+        row = int(np.flatnonzero(test.y == i)[0])
+        pixels = (test.x[row] * 255).astype("uint8").reshape(8, 8)
+        names.append(f"picture of a {i}.png")
+        image.fromarray(pixels).save(names[-1])
+    code, out, err = gpunn_("predict", digits_run, *names)
+    assert (code, len(out), err) == (0, 10, [])
+    for i, line in enumerate(out):
+        assert re.match(rf"picture of a {i}\.png  {i} +\d+\.\d%  \d ", line)
+
+
+def test_predict_names_a_picture_that_is_none(gpunn_, digits_run):
+    pytest.importorskip("PIL")
+    Path("x.png").write_text("no picture")
+    for name in ("x.png", "none.png"):
+        code, _, err = gpunn_("predict", digits_run, name)
+        assert (code, len(err)) == (4, 1)
+        assert err[0].startswith(f"gpunn: error: {name}: ")
+
+
+def test_predict_of_a_run_without_images_is_refused(gpunn_):
+    files()
+    gpunn_("train", "good.npz", *QUICK, "--out", "run")
+    code, _, err = gpunn_("predict", "run", "x.png")
+    assert (code, err) == (2, ["gpunn: error: the network in run was trained on good.npz, which holds no images"])
+
+
+def test_summary_of_options_and_of_a_run(gpunn_):
+    gpunn_("train", *QUICK, "--out", "run")
+    code, out, err = gpunn_("summary", *QUICK)
+    assert (code, err) == (0, [])
+    assert out[-1] == "610 parameters"
+    assert gpunn_("summary", "--run", "run") == (0, out, [])
+
+
+# --- data of one's own
+
+
+def table(name, *columns, heading):
+    with open(name, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([heading, *zip(*columns, strict=True)])
+
+
+def flowers():
+    kinds = np.arange(150) % 3
+    x = RNG.standard_normal((4, 150)) * [[0.4], [0.3], [0.4], [0.2]] + np.array([[5], [3.4], [1.5], [0.2]])
+    x += kinds * [[1], [-0.3], [2], [1]]
+    names = np.array(["setosa", "versi, color", 'vïrg"inica'])[kinds]
+    return x, names
+
+
+def test_classes_in_a_csv_file_are_learned(gpunn_):
+    x, names = flowers()
+    table("flowers.csv", *x, names, heading=["a", "b", "c", "d", "species"])
+    assert gpunn_("train", "flowers.csv", "--out", "run", "--device", "cpu")[0] == 0
+    assert accuracy("run") > 0.9
+    config, net = run.open_run("run")
+    assert net.about["classes"] == ["setosa", "versi, color", 'vïrg"inica']
+    assert (config.data, config.hidden) == ("flowers.csv", [64, 64])
+    assert gpunn_("evaluate", "run")[1][0].startswith(f"test accuracy {accuracy('run'):.2%}")
+
+
+def test_the_target_may_be_any_column(gpunn_):
+    x, names = flowers()
+    table("flowers.csv", names, *x, heading=["species", "a", "b", "c", "d"])
+    gpunn_("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet")
+    assert accuracy("run") > 0.9
+    assert run.run_config("run").target == "species"
+
+
+def test_a_quantity_in_a_csv_file_is_learned(gpunn_):
+    a, b = RNG.standard_normal((2, 200))
+    table("q.csv", a, b, 3 * a - 2 * b + 1, heading=["a", "b", "y"])
+    code, out, _ = gpunn_("train", "q.csv", "--out", "run", "--device", "cpu")
+    assert code == 0
+    assert "regression" in out[1]
+    assert re.match(r"test loss [\d.e-]+, ", out[-1])
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["test_loss"] < 0.05
+    assert summary["test_accuracy"] is None
+    assert gpunn_("evaluate", "run")[1] == [f"test loss {summary['test_loss']:.6g}"]
+
+
+def test_whole_numbers_are_classes_or_quantities_as_asked(gpunn_):
+    a = RNG.standard_normal(200)
+    table("n.csv", a, np.round(a).astype(int), heading=["a", "y"])
+    assert "classes" in gpunn_("train", "n.csv", *QUICK)[1][1]
+    assert "regression" in gpunn_("train", "n.csv", *QUICK, "--task", "regression")[1][1]
+
+
+def test_targets_far_from_1_are_remarked_on(gpunn_):
+    a = RNG.standard_normal(200)
+    table("price.csv", a, 1e5 * a, heading=["a", "y"])
+    assert any(line.startswith("note     targets go up to ") for line in gpunn_("train", "price.csv", *QUICK)[1])
+
+
+def test_images_in_a_npz_file_are_learned_and_pictures_recognised(gpunn_):
+    image = pytest.importorskip("PIL.Image")
+    x = RNG.integers(0, 30, (120, 6, 5, 3)).astype("uint8")
+    y = np.arange(120) % 2
+    x[y == 1, :, :, 0] += 200  # red ones
+    np.savez("images.npz", X=x, Y=y)
+    gpunn_("train", "images.npz", "--epochs", "20", "--out", "run", "--quiet")
+    assert accuracy("run") == 1.0
+    for label in (0, 1):
+        image.fromarray(x[label]).save("p.png")
+        code, out, _ = gpunn_("predict", "run", "p.png")
+        assert code == 0
+        assert re.match(rf"p\.png  {label} +\d+\.\d%", out[0])
+
+
+# --- the other commands
+
+
+def test_gradcheck_prints_a_table_and_ends_with_0(gpunn_):
+    code, out, err = gpunn_("gradcheck")
+    assert (code, err) == (0, [])
+    assert out[0] == "largest relative error of the gradients, float64"
+    assert out[1].split()[:2] == ["numpy", "numpy-readonly"]
+    assert all(re.search(r" \d\.\de-\d\d$", line) for line in out[2:-1])
+    assert re.fullmatch(r"largest of all \d\.\de-\d\d: right", out[-1])
+
+
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_gradcheck_ends_with_1_when_a_gradient_is_wrong(gpunn_, monkeypatch, factor):
+    right = gpunn.Tanh.backward
+    monkeypatch.setattr(gpunn.Tanh, "backward", lambda *args, **more: right(*args, **more) * factor)
+    code, out, _ = gpunn_("gradcheck")
+    assert code == 1
+    assert out[-1].endswith(": WRONG, above 1e-07")
+
+
+def test_info_tells_of_devices_versions_and_blas(gpunn_):
+    code, out, err = gpunn_("info")
+    assert (code, err) == (0, [])
+    assert out[0] == "devices"
+    assert out[1].split()[:2] == ["cpu", "yes"]
+    text = "\n".join(out)
+    assert re.search(r"^chosen by auto: (cpu|cuda:0)$", text, re.M)
+    assert re.search(rf"^  numpy +{re.escape(np.__version__)}$", text, re.M)
+    assert re.search(r"kernel \w+, \d+ threads$|none that tells of itself", text, re.M)
+
+
+def test_info_as_json(gpunn_):
+    code, out, _ = gpunn_("info", "--json")
+    assert code == 0
+    assert json.loads("\n".join(out)).keys() == {"devices", "auto", "versions", "blas", "processors"}
+
+
+def test_version_and_help(gpunn_):
+    assert gpunn_("--version") == (0, [f"gpunn {gpunn.__version__}"], [])
+    code, out, _ = gpunn_("--help")
+    assert code == 0
+    for name in ("train", "evaluate", "predict", "summary", "gradcheck", "info"):
+        assert any(line.split()[:1] == [name] for line in out)
+        assert gpunn_(name, "--help")[0] == 0
+
+
+def test_help_tells_every_option_and_its_default(gpunn_):
+    text = " ".join(" ".join(gpunn_("train", "--help")[1]).split())
+    for name in (
+        *("data-dir", "target", "task", "hidden", "activation", "loss", "optimizer", "lr", "momentum", "weight-decay"),
+        *("schedule", "warmup", "clip-norm", "batch-size", "epochs", "patience", "valid", "seed", "device", "dtype"),
+        *("out", "resume", "config", "quiet"),
+    ):
+        assert f"--{name} " in text
+    assert "learning rate (default: suits the data)" in text
+    assert "(default: 0.1)" in text
+    assert "<" not in text.replace("NAME-<time>", "")
+
+
+# --- real processes
+
+
+def start(*arguments):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*GPUNN, *arguments], stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def wait_for(process, condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def epochs_done(folder):
+    try:
+        return Path(folder, "history.csv").read_text().count("\n") - 1
+    except FileNotFoundError:
+        return -1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_process_with_a_checkpoint(number, code):
+    options = ["--hidden", "8", "--schedule", "constant", "--device", "cpu"]
+    process = start("train", *options, "--epochs", "1000000", "--out", "run")
+    wait_for(process, lambda: epochs_done("run") > 2)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    expected = f"gpunn: stopped by {number.name}; to go on: gpunn train --resume run\n"
+    assert (process.returncode, err) == (code, expected)
+    epochs = str(epochs_done("run") + 2)
+    assert cli.main(["train", "--resume", "run", "--epochs", epochs, "--quiet"]) == 0
+    assert cli.main(["train", *options, "--epochs", epochs, "--out", "whole", "--quiet"]) == 0
+    assert Path("run/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as on POSIX")
+def test_a_run_that_is_killed_again_and_again_ends_with_the_very_same_weights():
+    moments = random.Random(0)
+    line = ["train", "--hidden", "16", "--epochs", "30", "--patience", "25", "--device", "cpu", "--quiet"]
+    process = start(*line, "--out", "run")
+    for goal in (-1, 0, 8, 16):
+        wait_for(process, lambda: Path("run/config.toml").exists() and epochs_done("run") >= goal)  # noqa: B023
+        time.sleep(moments.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+        process = start("train", "--resume", "run", "--quiet")
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    subprocess.run([*GPUNN, *line, "--out", "whole"], check=True, capture_output=True)
+    for name in ("model.safetensors", "config.toml"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+    assert not list(Path("run").glob(".*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudo terminal")
+@pytest.mark.parametrize("diverges", [False, True])
+def test_a_terminal_shows_a_bar_that_leaves_nothing_behind(diverges):
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    here, there = pty.openpty()
+    termios.tcsetwinsize(there, (24, 80))
+    options = ["--optimizer", "sgd", "--lr", "1e30", "--activation", "identity"] if diverges else QUICK
+    process = subprocess.Popen([*GPUNN, "train", *options, "--out", "run"], stdout=there, stderr=there)
+    os.close(there)
+    written = b""
+    try:
+        while piece := os.read(here, 1000):
+            written += piece
+    except OSError:  # how Linux says that the other side has gone
+        pass
+    finally:
+        os.close(here)
+    assert process.wait(timeout=60) == (1 if diverges else 0)
+    text = written.decode()
+    assert "epoch 1:   0%|" in text
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        cells = []
+        for part in line.split("\r"):
+            cells[: len(part)] = part
+        lines.append("".join(cells).rstrip())
+    assert not [line for line in lines if "%|" in line or "\x1b" in line]
+    assert lines[-2].startswith("gpunn: error: the loss became" if diverges else "test accuracy")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as on POSIX")
+def test_output_that_nobody_reads_is_no_error():
+    for line in (["info"], ["train", *QUICK]):
+        process = start(*line)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+        process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_to_a_full_disk_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*GPUNN, "info"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (4, "gpunn: error: standard output: No space left on device\n")
+
+
+def test_names_that_the_output_has_no_letters_for_are_no_error():
+    np.savez("é.npz", x=RNG.standard_normal((40, 2)), y=np.arange(40) % 2)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*GPUNN, "train", "é.npz", "--epochs", "0"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"data     \xe9.npz: 2 classes" in done.stdout

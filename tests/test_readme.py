@@ -1,0 +1,85 @@
+"""What the README says is run as it stands. (.ci/run does the installing.)"""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpunn as gn
+from gpunn.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+OPS = Path(gn.__file__).parent / "ops"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    """Every use of the command `gpunn`, without what installs it."""
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    found = [line[line.index("gpunn ") :] for line in lines if re.search(r"(^|bin/|cuda13 |run )gpunn ", line)]
+    return sorted(set(found), key=found.index)
+
+
+def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GPUNN_DEVICE", "cpu")
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks("python")) == 3
+    assert names["trainer"].evaluate(names["test"])["accuracy"] > 0.9
+    assert float(names["value"]) < 2.0
+    assert max(gn.gradcheck(names["Scale"](5), np.ones((2, 5))).values()) < 1e-8
+    assert gn.load("digits.safetensors")(names["x"]).shape == (32, 10)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with what the README's commands speak of: a table and a picture."""
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("readme")
+    rng = np.random.default_rng(0)
+    kinds = ["iris", "rose", "tulip"] * 30
+    rows = [f"{rng.normal(i % 3):.3f},{rng.normal(2 * (i % 3)):.3f},{kind}" for i, kind in enumerate(kinds)]
+    (folder / "flowers.csv").write_text("\n".join(["length,width,species", *rows]))
+    _, test = gn.datasets.digits()
+    image.fromarray((test.x[0].reshape(8, 8) * 255).astype("uint8")).save(folder / "picture.png")
+    return folder
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_commands_run(command, place, monkeypatch, request):
+    if "mnist" in command:
+        request.getfixturevalue("data_dir")
+    monkeypatch.chdir(place)
+    runs = sorted(place.glob("runs/digits-*"))
+    if "runs/digits-..." in command and not runs:
+        assert main(["train", "--epochs", "2", "--quiet"]) == 0
+        runs = sorted(place.glob("runs/digits-*"))
+    words = shlex.split(command.replace("runs/digits-...", str(runs[-1]) if runs else ""))
+    assert main(words[1:]) == 0
+
+
+def test_all_commands_are_found():
+    assert {command.split()[1] for command in commands()} == {
+        "train",
+        "evaluate",
+        "predict",
+        "summary",
+        "gradcheck",
+        "info",
+    }
+
+
+def test_the_layer_that_is_shown_is_the_layer():
+    source = (OPS / "linear.py").read_text(encoding="utf-8")
+    shown = next(block for block in blocks("text") if "def linear" in block)
+    body = [line for line in shown.splitlines() if line and not line.startswith("def")]
+    assert len(body) == 11
+    for line in body:
+        assert line in source

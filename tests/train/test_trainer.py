@@ -1,0 +1,447 @@
+import re
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gpunn as gn
+
+rng = np.random.default_rng(11)
+X = rng.standard_normal((60, 4)).astype("float32")
+LABELS = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype("int64") + (X[:, 2] > 1)
+
+
+def trainer(net=None, loss=None, optimizer=None, **options):
+    net = net or gn.mlp([4, 8, 3], hidden="tanh")
+    return gn.Trainer(net, loss, optimizer or gn.Adam(0.01), **{"device": "cpu"} | options)
+
+
+# --- steps
+
+
+def test_a_step_is_forward_backward_update(backend):
+    net = gn.Linear(4, 3).init(seed=4, device=backend.device, dtype="float64")
+    W, b = net.state_dict()["W"], net.state_dict()["b"]
+    t = trainer(net, gn.SoftmaxCrossEntropy(), gn.SGD(0.5), device=backend.device)
+    x, y = X[:5].astype("float64"), LABELS[:5]
+    loss = t.step(backend.asarray(x), backend.asarray(y))
+
+    p = np.exp(x @ W + b)
+    p /= p.sum(1, keepdims=True)
+    assert float(loss) == pytest.approx(-np.log(p[np.arange(5), y]).mean(), rel=1e-12)
+    dz = (p - np.eye(3)[y]) / 5
+    np.testing.assert_allclose(net.state_dict()["W"], W - 0.5 * x.T @ dz, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(net.state_dict()["b"], b - 0.5 * dz.sum(0), rtol=1e-10, atol=1e-14)
+    assert t.steps == 1
+
+
+def test_the_loss_is_a_0d_array_on_the_device(backend):
+    loss = trainer(device=backend.device).step(X[:5], LABELS[:5])
+    assert loss.shape == ()
+    assert loss.dtype == backend.device.dtype("float32")
+
+
+def test_arrays_of_any_library_and_lists_are_taken(backend):
+    losses = []
+    for x, y in [(X, LABELS), (X.astype("float64"), LABELS.astype("uint8")), (X.tolist(), LABELS.tolist())]:
+        for move in (lambda a: a, lambda a: backend.asarray(a)):
+            losses.append(float(trainer().step(move(x), move(y))))
+    assert losses == pytest.approx([losses[0]] * len(losses), rel=1e-6)
+
+
+def test_bytes_are_scaled_to_0_1(backend):
+    images = rng.integers(0, 256, (6, 4)).astype("uint8")
+    as_bytes = trainer(device=backend.device).step(backend.asarray(images), LABELS[:6])
+    as_numbers = trainer(device=backend.device).step(images / 255, LABELS[:6])
+    assert float(as_bytes) == pytest.approx(float(as_numbers), rel=1e-6)
+
+
+def test_a_long_gradient_is_shortened():
+    net = gn.Linear(4, 1, init="zeros")
+    t = trainer(net, gn.MeanSquaredError(), gn.SGD(1.0), clip_norm=0.5)
+    t.step(X, 1000 * np.ones(60))
+    step = np.concatenate([a.ravel() for a in net.state_dict().values()])
+    assert np.linalg.norm(step) == pytest.approx(0.5, rel=1e-6)
+
+
+def test_gradients_of_one_step_do_not_leak_into_the_next():
+    once, twice = trainer(optimizer=gn.SGD(0.1)), trainer(optimizer=gn.SGD(0.1))
+    twice.step(X[:10], LABELS[:10])
+    twice.net.load_state_dict(once.net.state_dict())
+    for t in (once, twice):
+        t.step(X[10:20], LABELS[10:20])
+    assert np.array_equal(once.net.store.values, twice.net.store.values)
+
+
+# --- the network it is given
+
+
+def test_a_network_without_weights_is_given_them_by_the_seed():
+    assert np.array_equal(trainer(seed=3).net.store.values, gn.mlp([4, 8, 3], hidden="tanh").init(3).store.values)
+    assert trainer(dtype="float64").net.store.dtype == "float64"
+
+
+def test_a_network_with_weights_keeps_them_and_moves(backend):
+    net = gn.mlp([4, 8, 3]).init(seed=9, dtype="float64")
+    before = net.state_dict()
+    t = trainer(net, device=backend.device, seed=1)
+    assert t.dtype == "float64"
+    assert net.store.device == backend.device
+    assert all(np.array_equal(before[name], array) for name, array in net.state_dict().items())
+    trainer(net, dtype="float32")
+    assert net.store.dtype == "float32"
+
+
+def test_auto_announces_the_device(capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules["gpunn.device"], "_announced", set())
+    gn.Trainer(gn.mlp([4, 3]))
+    gn.Trainer(gn.mlp([4, 3]))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("gpunn: device c")
+
+
+# --- fit
+
+
+def test_it_learns(backend):
+    t = trainer(device=backend.device)
+    history = t.fit((backend.asarray(X), LABELS), epochs=30, batch_size=10)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert t.evaluate((X, LABELS))["accuracy"] > 0.85
+    assert history["epoch"] == list(range(1, 31))
+    assert history["step"] == [6 * e for e in range(1, 31)]
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_examples():
+    t = trainer(optimizer=gn.SGD(0.0))
+    history = t.fit((X, LABELS), epochs=2, batch_size=7)  # the last batch has 4
+    by_hand = float(gn.SoftmaxCrossEntropy()(t.net(X), LABELS))
+    assert history["loss"] == pytest.approx([by_hand] * 2, rel=1e-6)
+    assert t.evaluate((X, LABELS), batch_size=7)["loss"] == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_the_history_has_the_learning_rate_of_the_last_step_and_the_time():
+    schedule = gn.schedules.Cosine(0.1, steps=20)
+    begun = time.perf_counter()
+    history = trainer(optimizer=gn.SGD(schedule)).fit((X, LABELS), epochs=2, batch_size=6)
+    assert history["lr"] == [schedule(9), schedule(19)]
+    assert all(0 < seconds < time.perf_counter() - begun for seconds in history["seconds"])
+
+
+def test_two_fits_are_one_long_fit():
+    one, two = trainer(), trainer()
+    one.fit((X, LABELS), epochs=5, batch_size=10)
+    two.fit((X, LABELS), epochs=2, batch_size=10)
+    two.fit((X, LABELS), epochs=3, batch_size=10)
+    assert np.array_equal(one.net.store.values, two.net.store.values)
+    assert one.history["loss"] == two.history["loss"]
+
+
+def test_the_same_seed_repeats_a_run_and_another_does_not():
+    weights = []
+    for seed in (0, 0, 1):
+        t = trainer(gn.mlp([4, 8, 3]).init(0), seed=seed)
+        t.fit((X, LABELS), epochs=2)
+        weights.append(np.array(t.net.store.values))
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])  # another order of batches
+
+
+def test_validation_is_measured_and_never_trained_on():
+    t = trainer()
+    x = X.copy()
+    valid = (x[:20], LABELS[:20])
+    history = t.fit((x[20:], LABELS[20:]), valid=valid, epochs=3)
+    assert history.columns == ["epoch", "step", "lr", "loss", "valid_loss", "valid_accuracy", "seconds"]
+    measured = t.evaluate(valid)
+    assert history[-1]["valid_loss"] == measured["loss"]
+    assert history[-1]["valid_accuracy"] == measured["accuracy"]
+    without = trainer()
+    without.fit((x[20:], LABELS[20:]), epochs=3)
+    assert np.array_equal(without.net.store.values, t.net.store.values)
+
+
+def test_a_fraction_is_set_aside_by_the_seed(backend):
+    seen = []
+
+    class Look(gn.Callback):
+        def on_start(self, trainer, epochs, batches):
+            seen.append(batches)
+
+    t = trainer(device=backend.device)
+    t.fit((backend.asarray(X), LABELS), valid=0.5, epochs=1, batch_size=10, callbacks=[Look()])
+    assert seen == [3]
+    part = gn.Dataset(X, LABELS).split(0.5, seed=0)[1]
+    assert t.history[-1]["valid_loss"] == pytest.approx(t.evaluate(part)["loss"], rel=1e-6)
+
+
+class Worsen(gn.Callback):
+    """Spoils the network a little more after every epoch from the third on."""
+
+    def on_step(self, trainer):
+        if trainer.epoch >= 3:
+            trainer.net.store.values[...] *= 1.5
+
+
+def test_patience_ends_training_and_the_best_weights_come_back():
+    t = trainer(optimizer=gn.SGD(0.01))
+    kept = []
+
+    class Keep(gn.Callback):
+        def on_epoch(self, trainer, row):
+            kept.append(trainer.net.state_dict())
+
+    history = t.fit((X, LABELS), valid=0.2, epochs=50, patience=4, restore_best=True, callbacks=[Worsen(), Keep()])
+    best = int(np.argmin(history["valid_loss"])) + 1
+    assert best < 5
+    assert len(history) == best + 4
+    assert t.best["epoch"] == best
+    assert t.best["valid_loss"] == min(history["valid_loss"])
+    for name, array in t.net.state_dict().items():
+        assert np.array_equal(array, kept[best - 1][name])
+
+
+def test_the_last_weights_stay_unless_the_best_are_asked_for():
+    kept = []
+
+    class Keep(gn.Callback):
+        def on_epoch(self, trainer, row):
+            kept.append(trainer.net.state_dict())
+
+    t = trainer(optimizer=gn.SGD(0.01))
+    t.fit((X, LABELS), valid=0.2, epochs=50, patience=2, callbacks=[Worsen(), Keep()])
+    assert t.best["epoch"] < len(kept) < 50
+    assert all(np.array_equal(array, kept[-1][name]) for name, array in t.net.state_dict().items())
+
+
+def test_what_is_monitored_can_be_chosen():
+    t = trainer()
+    history = t.fit((X, LABELS), valid=0.2, epochs=6, monitor="valid_accuracy")
+    assert t.best["valid_accuracy"] == max(history["valid_accuracy"])
+    assert t.best["epoch"] == history["valid_accuracy"].index(max(history["valid_accuracy"])) + 1
+    numbers = trainer(gn.mlp([4, 1]), gn.MeanSquaredError())
+    with pytest.raises(
+        gn.OptionError, match="monitor 'valid_accuracy' is not measured in this fit; expected valid_loss or"
+    ):
+        numbers.fit((X, X[:, 0]), valid=0.2, monitor="valid_accuracy")
+    with pytest.raises(gn.OptionError, match="monitor 'accuracy' is not measured in this fit; expected loss"):
+        t.fit((X, LABELS), monitor="accuracy")
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 6, 8, 12])
+def test_a_fit_that_is_stopped_goes_on_from_that_very_batch(stop_after):
+    class Stop(gn.Callback):
+        def on_step(self, trainer):
+            trainer.stop = trainer.steps == stop_after
+
+    whole, broken = trainer(), trainer()
+    whole.fit((X, LABELS), valid=0.2, epochs=3, batch_size=8)
+    broken.fit((X, LABELS), valid=0.2, epochs=3, batch_size=8, callbacks=[Stop()])
+    assert broken.steps == stop_after
+    broken.fit((X, LABELS), valid=0.2, epochs=3 - broken.epoch, batch_size=8)
+    assert np.array_equal(whole.net.store.values, broken.net.store.values)
+    for column in ("loss", "valid_loss", "step"):
+        assert whole.history[column] == broken.history[column]
+
+
+def test_an_epoch_begun_with_other_batches_is_not_gone_on_with():
+    class Stop(gn.Callback):
+        def on_step(self, trainer):
+            trainer.stop = True
+
+    t = trainer()
+    t.fit((X, LABELS), batch_size=8, callbacks=[Stop()])
+    with pytest.raises(gn.OptionError, match="the epoch that was begun"):
+        t.fit((X[:-1], LABELS[:-1]), batch_size=8)
+    with pytest.raises(
+        gn.OptionError, match=r"epoch that was begun had .*'batch_size': 8.*go on with the same data and batches"
+    ):
+        t.fit((X, LABELS), batch_size=9)
+
+
+def test_the_last_batch_can_be_dropped_and_the_order_kept():
+    sizes = []
+
+    class Spy(gn.Linear):
+        def forward(self, x, *, train=False, key=None):
+            if train:
+                sizes.append(len(x))
+            return super().forward(x, train=train, key=key)
+
+    trainer(Spy(4, 3)).fit((X, LABELS), epochs=1, batch_size=25, drop_last=True, shuffle=False)
+    assert sizes == [25, 25]
+
+
+def test_a_table_is_printed_on_request(capsys):
+    trainer().fit((X, LABELS), valid=0.2, epochs=2, verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "valid accuracy" in lines[0]
+    trainer().fit((X, LABELS), epochs=2)
+    assert capsys.readouterr().out == ""
+
+
+def test_no_epochs_change_nothing():
+    t = trainer()
+    before = np.array(t.net.store.values)
+    assert len(t.fit((X, LABELS), epochs=0)) == 0
+    assert np.array_equal(t.net.store.values, before)
+
+
+# --- using the network
+
+
+def test_predictions_are_answers_in_the_library_of_the_question(backend):
+    t = trainer(gn.mlp([4, 8, 3], output="softmax"))
+    p = t.predict(backend.asarray(X), batch_size=13)
+    assert gn.device_of(p) == backend.device
+    np.testing.assert_allclose(gn.to_host(p), t.net(X), rtol=1e-6)
+    assert isinstance(t.predict(X.tolist()), np.ndarray)
+
+
+def test_predictions_of_logits_have_the_losss_output_applied():
+    t = trainer(gn.mlp([4, 8, 3]), gn.SoftmaxCrossEntropy())
+    np.testing.assert_allclose(t.predict(X).sum(axis=1), np.ones(60), rtol=1e-6)
+    assert trainer(gn.mlp([4, 8, 1]), gn.MeanSquaredError()).predict(X).shape == (60, 1)
+
+
+def test_evaluation_does_not_depend_on_the_size_of_its_pieces(backend):
+    t = trainer(device=backend.device)
+    whole, pieces = t.evaluate((X, LABELS)), t.evaluate((backend.asarray(X), LABELS), batch_size=7)
+    assert whole == pytest.approx(pieces, rel=1e-5)
+    right = (np.argmax(t.net.store.device.to_host(t.predict(X)), axis=1) == LABELS).mean()
+    assert whole["accuracy"] == pytest.approx(right)
+    assert set(trainer(gn.mlp([4, 1]), gn.MeanSquaredError()).evaluate((X, X[:, 0]))) == {"loss"}
+
+
+@pytest.mark.parametrize("loss", [gn.MeanSquaredError(), gn.MeanAbsoluteError(), gn.Huber()], ids=repr)
+def test_numbers_are_learned_too(loss):
+    t = trainer(gn.mlp([4, 16, 1], hidden="tanh"), loss, gn.Adam(0.02))
+    y = np.sin(X[:, 0]) + X[:, 1]
+    history = t.fit((X, y), epochs=60)
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("net", "lr", "where"),
+    [
+        (gn.mlp([4, 8, 1], hidden="identity"), 1e200, r"the weights linear1\.W"),
+        (gn.mlp([4, 8, 1], hidden="identity"), 1e38, "the output of linear1"),
+        (gn.mlp([4, 8, 1], hidden="identity"), 1e20, "the output of linear2"),
+        (gn.mlp([4, 8, 1], hidden="identity"), 1e15, "the loss itself"),
+        (gn.Sequential(gn.Residual(gn.Linear(4, 4), gn.Linear(4, 4))), 1e20, r"the output of residual1\.linear2"),
+        (gn.Linear(4, 1), 1e38, "the output of Linear"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_layer(net, lr, where):
+    t = trainer(net, gn.MeanSquaredError(), gn.SGD(lr))
+    y = np.ones((60, net.output_shape((4,))[0]))
+    rate = re.escape(f"{lr:g}")
+    message = rf"became (inf|nan) in step 2 \(epoch 1\);.* are in {where}\. Try a smaller .* \(it is {rate}\)"
+    with pytest.raises(gn.Diverged, match=message):
+        t.fit((X, y), epochs=100)
+    assert t.steps == 1
+
+
+def test_the_step_that_is_named_is_the_step():
+    class Spoil(gn.Callback):
+        def on_step(self, trainer):
+            if trainer.steps == 9:
+                trainer.net.layers[2].W.value[...] = np.inf
+
+    t = trainer()
+    with pytest.raises(gn.Diverged, match=r"in step 10 \(epoch 2\); .* in the weights linear2.W"):
+        t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=[Spoil()])
+    assert t.steps == 9
+    with pytest.raises(gn.Diverged, match="in the inputs"):
+        trainer().step(X * np.float32("nan"), LABELS)
+
+
+def test_on_a_gpu_losses_are_looked_at_now_and_then(monkeypatch):
+    # a device that counts as one whose losses cost a wait to read
+    monkeypatch.setattr(gn.Device, "on_host", False)
+    monkeypatch.setattr("gpunn.train.trainer.READ_EVERY", 4)
+
+    class Spoil(gn.Callback):
+        def on_step(self, trainer):
+            if trainer.steps == 7:
+                trainer.net.layers[2].W.value[...] = np.inf
+
+    t = trainer(device="strict:device1")
+    with pytest.raises(gn.Diverged, match=r"in step 8 \(epoch 2\)"):
+        t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=[Spoil()])
+    assert t.steps == 10  # noticed at the fourth batch of the epoch
+
+
+def test_a_gpu_run_gives_the_same_history(monkeypatch):
+    plain = trainer().fit((X, LABELS), valid=0.2, epochs=2, batch_size=5)
+    monkeypatch.setattr(gn.Device, "on_host", False)
+    monkeypatch.setattr("gpunn.train.trainer.READ_EVERY", 4)
+    later = trainer().fit((X, LABELS), valid=0.2, epochs=2, batch_size=5)
+    assert plain["loss"] == later["loss"]
+
+
+def with_nan(x):
+    x = x.copy()
+    x[17, 2] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (lambda: (with_nan(X), LABELS), gn.DataError, "inputs contain NaN or infinity, first in row 17"),
+        (lambda: (X[:0], LABELS[:0]), gn.DataError, "there are no rows to train on"),
+        (lambda: (np.float32(3), LABELS), gn.DataError, r"inputs have shape \(\)"),
+        (lambda: (X, LABELS[:50]), gn.DataError, "60 inputs but 50 targets"),
+        (lambda: (X, LABELS + 1), gn.DataError, "label 3 in row .* is out of range"),
+        (lambda: (X, X[:, :2]), gn.ShapeError, r"expects targets of shape \(N, 3\), or class numbers 0 to 2"),
+        (lambda: (X[:, :3], LABELS), gn.ShapeError, r"Linear expects inputs of shape \(N, 4\), got \(1, 3\)"),
+        (lambda: (X.reshape(60, 2, 2), LABELS), gn.ShapeError, r"put gn.Flatten\(\) before it"),
+        (lambda: (X.astype(str), LABELS), gn.DtypeError, "where real numbers are expected"),
+        (lambda: (X + 1j, LABELS), gn.DtypeError, "complex64 where real numbers are expected"),
+        (lambda: ([[1.0, 2.0], [3.0]], LABELS), gn.DtypeError, "not a rectangular array of numbers"),
+        (lambda: X, gn.DataError, r"expected data as a pair \(X, Y\) or a gpunn Dataset, got ndarray"),
+        (lambda: None, gn.DataError, "got NoneType"),
+    ],
+)
+@pytest.mark.parametrize("use", ["fit", "valid", "evaluate"])
+def test_data_that_does_not_fit_is_named(data, error, message, use):
+    t = trainer()
+    before = np.array(t.net.store.values)
+    with pytest.raises(error, match=message):
+        if use == "valid" and data() is not None:
+            t.fit((X, LABELS), valid=data())
+        elif use == "evaluate":
+            t.evaluate(data())
+        else:
+            t.fit(data())
+    assert np.array_equal(t.net.store.values, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": -1}, "epochs must be a whole number, 0 or more, got -1"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number above 0, got 0"),
+        ({"valid": 1.5}, "a part of 1.5 of 60 rows"),
+        ({"valid": 0.001}, "leaves at least one row on each side"),
+        ({"batch_size": 100, "drop_last": True}, "60 rows make no batch of 100: nothing to train on"),
+    ],
+)
+def test_options_out_of_range_are_named(options, message):
+    with pytest.raises(gn.GpunnError, match=message):
+        trainer().fit((X, LABELS), **options)
+
+
+def test_a_trainer_takes_a_network():
+    with pytest.raises(gn.OptionError, match=r"trains a gpunn layer.*got list"):
+        gn.Trainer([gn.Linear(4, 3)], device="cpu")
+    with pytest.raises(gn.OptionError, match="clip_norm must be above 0, got 0"):
+        trainer(clip_norm=0)
