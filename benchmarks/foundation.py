@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import gpunn as gn
+from gpunn.environment import blas, versions
 from gpunn.train.config import Config
-from gpunn.train.run import blas, load_data, make_network, make_trainer, versions
+from gpunn.train.recipe import load_data, make_network, make_trainer
 
 
 def seconds(f, number=1):

@@ -127,7 +127,8 @@ def _predict(run: str, images: list[str]) -> int:
 
 
 def _summary(run: str | None, **options: Any) -> int:
-    from gpunn.train.run import load_data, make_network, open_run
+    from gpunn.train.recipe import load_data, make_network
+    from gpunn.train.run import open_run
 
     if run is not None:
         if options:
@@ -157,7 +158,7 @@ def _gradcheck() -> int:
 
 
 def _info(as_json: bool) -> int:
-    from gpunn.train.run import information
+    from gpunn.environment import information
 
     found = information()
     if as_json:

@@ -249,7 +249,7 @@ def test_a_device_that_cannot_be_had_is_an_error(gpunn_, monkeypatch):
     ("options", "message"),
     [
         ("--lr 1e30", r"the loss became (nan|inf) in step 2 \(epoch 1\); .* linear\d\. Try a smaller learning rate"),
-        ("--lr 1e38 --batch-size 2000 --epochs 1", "NaN or infinity in 'valid_loss' after step 1"),
+        ("--lr 1e38 --batch-size 2000 --epochs 1", r"the validation loss became (nan|inf) in step 1 \(epoch 1\)"),
         ("--lr 1e38 --batch-size 2000 --epochs 1 --valid 0", "the test loss is (nan|inf) after epoch 1; try"),
     ],
 )

@@ -29,8 +29,8 @@ class Standardize(Layer):
     def of(cls, X: Any) -> "Standardize":
         """The layer that gives each column of X (N, D) mean 0 and standard deviation 1."""
         X = device("cpu").asarray(X, "float64")
-        std = X.std(axis=0)
-        return cls(X.mean(axis=0), std + (std == 0))
+        mean, std = X.mean(axis=0), X.std(axis=0)
+        return cls(mean, std + (std <= 1e-12 * abs(mean)))  # which is 0 but for the rounding of the mean
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, None]:
         mean = self.mean.value

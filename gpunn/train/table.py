@@ -51,8 +51,6 @@ class EpochTable(Callback):
                 file=sys.stderr,
             )
         self._bar.update()
-        if trainer.stop:
-            self.close()
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         self.close()
@@ -61,6 +59,9 @@ class EpochTable(Callback):
             print("  ".join(f"{heading:>{width}}" for _, heading, width, _ in columns))
             self._headed = True
         print("  ".join(f"{text(row[name]):>{width}}" for name, _, width, text in columns), flush=True)
+
+    def on_end(self, trainer: Trainer) -> None:
+        self.close()
 
     def close(self) -> None:
         """Take the bar away."""

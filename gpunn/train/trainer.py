@@ -36,6 +36,9 @@ class Callback:
     def on_epoch(self, trainer: "Trainer", row: Row) -> None:
         """After every epoch, with its row of the history."""
 
+    def on_end(self, trainer: "Trainer") -> None:
+        """After the last step, whatever ended the fit."""
+
 
 class Trainer:
     """Trains a network: batches in, gradients by the network's own backward pass, steps by the optimiser.
@@ -117,36 +120,49 @@ class Trainer:
         batches = Batches(x, y, batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last, dtype=self.dtype)
         self._check_order(rows=x.shape[0], batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         callbacks = [*callbacks, *_table(verbose)]
+        self.stop = False
         for callback in callbacks:
             callback.on_start(self, epochs, len(batches))
-
-        self.stop = False
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
-            for epoch in range(self.epoch, self.epoch + epochs):
-                begun = time.perf_counter()
-                for xb, yb in batches.epoch(epoch, start=self.batch):
-                    self.losses.add(self._update(xb, yb), xb.shape[0])
-                    self.batch += 1
-                    if self.batch % READ_EVERY == 0 and not self.device.on_host:
-                        self._check_losses(x)
-                    for callback in callbacks:
-                        callback.on_step(self)
-                    if self.stop and self.batch < len(batches):
-                        self._check_losses(x)
-                        self.seconds += time.perf_counter() - begun
-                        return self.history
-                self._check_losses(x)
-                row = self._end_epoch(valid, begun)
-                self._remember_best(row, monitor, restore_best)
-                for callback in callbacks:
-                    callback.on_epoch(self, row)
-                if self.stop:
-                    return self.history
-                if patience is not None and self.epoch - self.best["epoch"] >= patience:
-                    break
-        if restore_best and "weights" in self.best:
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
+                self._run(batches, valid, epochs, monitor, patience, restore_best, callbacks)
+        finally:
+            for callback in callbacks:
+                callback.on_end(self)
+        if restore_best and not self.stop and "weights" in self.best:
             self.net.load_state_dict(self.best["weights"])
         return self.history
+
+    def _run(
+        self,
+        batches: Batches,
+        valid: tuple[Array, Array] | None,
+        epochs: int,
+        monitor: str,
+        patience: int | None,
+        with_weights: bool,
+        callbacks: list[Callback],
+    ) -> None:
+        for epoch in range(self.epoch, self.epoch + epochs):
+            begun = time.perf_counter()
+            for x, y in batches.epoch(epoch, start=self.batch):
+                self.losses.add(self._update(x, y), x.shape[0])
+                self.batch += 1
+                if self.batch % READ_EVERY == 0 and not self.device.on_host:
+                    self._check_losses(batches)
+                for callback in callbacks:
+                    callback.on_step(self)
+                if self.stop and self.batch < len(batches):
+                    self._check_losses(batches)
+                    self.seconds += time.perf_counter() - begun
+                    return
+            self._check_losses(batches)
+            row = self._end_epoch(valid, begun)
+            self._remember_best(row, monitor, with_weights)
+            for callback in callbacks:
+                callback.on_epoch(self, row)
+            if self.stop or (patience is not None and self.epoch - self.best["epoch"] >= patience):
+                return
 
     def step(self, x: Any, y: Any) -> Array:
         """One update on one batch; returns its loss, before the update, as a 0-d array on the device.
@@ -172,11 +188,15 @@ class Trainer:
         self.steps += 1
         return loss
 
-    def _end_epoch(self, valid: Any, begun: float) -> Row:
+    def _end_epoch(self, valid: tuple[Array, Array] | None, begun: float) -> Row:
         lr = self.optimizer.lr(self.steps - 1)
         row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
         if valid is not None:
             row |= {f"valid_{name}": value for name, value in self._measure(*valid).items()}
+            if not math.isfinite(row["valid_loss"]):
+                raise self._diverged(
+                    next(self._pieces(valid[0], 1024)), row["valid_loss"], self.steps - 1, "validation loss"
+                )
         row["seconds"] = self.seconds + time.perf_counter() - begun
         self.history.rows.append(row)
         self.epoch, self.batch, self.losses, self.seconds = self.epoch + 1, 0, Mean(), 0.0
@@ -188,18 +208,18 @@ class Trainer:
             if with_weights:
                 self.best["weights"] = self.net.state_dict()
 
-    def _check_losses(self, x: Array) -> None:
-        """Raise Diverged if a loss since the last look is not finite. x: data to look for the cause with."""
+    def _check_losses(self, batches: Batches) -> None:
+        """Raise Diverged if a loss since the last look is not finite."""
         losses = self.losses.look()
         for step, loss in enumerate(losses, start=self.steps - len(losses)):
             if not math.isfinite(loss):
-                raise self._diverged(self._scaled(rows(x, 0, self.order["batch_size"])), loss, step)
+                raise self._diverged(next(self._pieces(batches.x, batches.batch_size)), loss, step)
 
-    def _diverged(self, x: Array, loss: float, step: int) -> Diverged:
+    def _diverged(self, x: Array, loss: float, step: int, what: str = "loss") -> Diverged:
         with np.errstate(all="ignore"):
             where = where_not_finite(self.net, x) or "the loss itself"
         return Diverged(
-            f"the loss became {loss} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
+            f"the {what} became {loss} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
             f"finite are in {where}. Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
         )
 

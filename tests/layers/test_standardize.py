@@ -16,6 +16,9 @@ def test_columns_get_mean_0_and_deviation_1(backend):
 def test_a_column_that_never_changes_is_only_shifted():
     layer = gn.Standardize.of([[1.0, 7.0], [3.0, 7.0]]).init()
     assert layer(np.array([[2.0, 8.0]], dtype="float32")).tolist() == [[0.0, 1.0]]
+    rounded = gn.Standardize.of(np.full((7, 1), 0.1)).init(dtype="float64")  # whose mean is not quite 0.1
+    assert rounded(np.array([[1.1]]))[0, 0] == pytest.approx(1.0)
+    assert gn.Standardize.of([[1e-9], [3e-9]]).init(dtype="float64")(np.array([[3e-9]]))[0, 0] == pytest.approx(1.0)
 
 
 def test_its_constants_are_saved_but_not_learned():

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpunn import datasets
+from gpunn import datasets, environment
 from gpunn.data import Dataset
 from gpunn.data.batches import as_input
 from gpunn.errors import DataError, Diverged, FileError, OptionError
 from gpunn.io.tensors import read_tensors
 from gpunn.plot import draw_curves
-from gpunn.train import run
+from gpunn.train import recipe, run
 from gpunn.train.config import Config
 from gpunn.train.table import EpochTable
 
@@ -272,7 +272,7 @@ def test_a_last_step_that_breaks_the_network_is_noticed(valid):
     options = {"optimizer": "sgd", "activation": "identity", "lr": 1e38, "batch_size": 2000, "epochs": 1}
     with (
         np.errstate(over="ignore", invalid="ignore"),
-        pytest.raises(Diverged, match=r"the test loss is nan|in 'valid_loss'"),
+        pytest.raises(Diverged, match=r"the test loss is nan|the validation loss became nan"),
     ):
         train(SMALL | options | {"valid": valid})
     assert not Path("run/summary.json").exists()
@@ -321,9 +321,9 @@ def test_patience_ends_a_run_and_the_best_weights_are_kept():
     assert summary["epochs"] == len(history) == int(best["epoch"]) + 2 < 30
     assert summary["best_epoch"] == int(best["epoch"])
     config, net = run.open_run(folder)
-    everything, _ = run.load_data(config)
+    everything, _ = recipe.load_data(config)
     rest, valid = everything.split(config.valid, config.seed)
-    trainer = run.make_trainer(config, net, rest, net.store.device)
+    trainer = recipe.make_trainer(config, net, rest, net.store.device)
     assert trainer.evaluate(valid)["loss"] == float(best["valid_loss"])
 
 
@@ -364,11 +364,12 @@ def test_a_signal_after_the_last_step_keeps_the_best_weights_out_of_the_checkpoi
     options = SMALL | OPTIMIZERS["patience"]
     train(options, "whole")
 
-    class Table(EpochTable):
-        def close(self):
+    class Progress(run._Progress):
+        def on_end(self, trainer):
+            super().on_end(trainer)
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(run, "EpochTable", Table)
+    monkeypatch.setattr(run, "_Progress", Progress)
     with pytest.raises(run.Stopped):
         train(options, "part")
     assert contents("part") == contents("whole")
@@ -491,7 +492,7 @@ def save(name, x, y):
 def test_a_few_whole_numbers_are_classes(dtype, shape):
     labels = np.array([1, 0] * 20 if dtype == "bool" else [7, 3] * 20)
     config = save("d.npz", RNG.standard_normal((40, 2)), labels.astype(dtype).reshape(shape))
-    for part in run.load_data(config):
+    for part in recipe.load_data(config):
         assert part.classes == (("False", "True") if dtype == "bool" else ("3", "7"))
         assert part.y.shape == (len(part),)
         assert set(part.y.tolist()) == {0, 1}
@@ -501,7 +502,7 @@ def test_a_few_whole_numbers_are_classes(dtype, shape):
     "y", [np.arange(40), np.arange(40) % 2 + 0.5, np.ones((40, 3))], ids=["many", "fractions", "rows"]
 )
 def test_other_numbers_are_quantities(y):
-    train, test = run.load_data(save("d.npz", RNG.standard_normal((40, 2)), y))
+    train, test = recipe.load_data(save("d.npz", RNG.standard_normal((40, 2)), y))
     assert train.classes == test.classes == ()
     np.testing.assert_array_equal(np.unique(np.concatenate([train.y, test.y])), np.unique(y))
 
@@ -518,24 +519,24 @@ def test_targets_that_do_not_fit_the_task_are_named(y, task, message):
     config = save("d.npz", RNG.standard_normal((40, 2)), y)
     config.task = task
     with pytest.raises(DataError, match=message):
-        run.load_data(config)
+        recipe.load_data(config)
 
 
 def test_text_is_no_quantity():
     Path("d.csv").write_text("x,y\n" + "1,yes\n2,no\n" * 10)
     with pytest.raises(DataError, match="regression needs numbers as targets, got text such as 'no'"):
-        run.load_data(Config.of({"data": "d.csv", "task": "regression"}))
+        recipe.load_data(Config.of({"data": "d.csv", "task": "regression"}))
 
 
 def test_whole_numbers_can_be_quantities():
     config = save("d.npz", RNG.standard_normal((40, 2)), np.arange(40) % 3)
     config.task = "regression"
-    assert run.load_data(config)[0].classes == ()
+    assert recipe.load_data(config)[0].classes == ()
 
 
 def test_too_few_rows_are_named():
     with pytest.raises(DataError, match=r"^d\.npz: .*1 rows"):
-        run.load_data(save("d.npz", np.ones((1, 2)), np.ones(1)))
+        recipe.load_data(save("d.npz", np.ones((1, 2)), np.ones(1)))
     np.savez("e.npz", x=np.ones((5, 2)), y=[0, 1, 0, 1, 1])
     with pytest.raises(DataError, match=r"^e\.npz: .*4 rows.*; --valid 0 sets none aside$"):
         train({"data": "e.npz"})
@@ -581,7 +582,7 @@ def test_quantities_are_learned_with_every_loss_for_them(loss, shape):
     ids=["numbers", "whole numbers", "bytes", "all the same"],
 )
 def test_a_network_for_features_standardises_them(x):
-    net = run.make_network(Config.of({"data": "d.csv"}), Dataset(x, np.arange(50) % 2, classes=("a", "b")))
+    net = recipe.make_network(Config.of({"data": "d.csv"}), Dataset(x, np.arange(50) % 2, classes=("a", "b")))
     net.init(dtype="float64")
     y = net.layers[0].infer(as_input(x, "float64", np))  # as the trainer hands it on
     np.testing.assert_allclose(y.mean(axis=0), 0.0, atol=1e-10)
@@ -592,7 +593,7 @@ def test_a_network_for_features_standardises_them(x):
 
 
 def test_information_is_plain_json():
-    found = json.loads(json.dumps(run.information(), allow_nan=False))
+    found = json.loads(json.dumps(environment.information(), allow_nan=False))
     assert found["processors"] >= 1
     assert found["devices"][0] == {"name": "cpu", "available": True, "reason": f"NumPy {np.__version__}", "fix": ""}
     assert all(report["available"] or (report["reason"] and report["fix"]) for report in found["devices"])

@@ -96,9 +96,10 @@ def test_a_fit_that_is_stopped_takes_the_bar_away(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     table = EpochTable()
     table.on_start(None, 1, 4)
-    table.on_step(SimpleNamespace(epoch=0, batch=1, stop=True))
+    table.on_step(SimpleNamespace(epoch=0, batch=1))
+    assert screen(terminal.getvalue()) != [""]
+    table.on_end(None)
     assert screen(terminal.getvalue()) == [""]
-    table.close()
 
 
 def test_elsewhere_there_are_no_control_characters(capsys):

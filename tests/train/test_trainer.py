@@ -445,3 +445,36 @@ def test_a_trainer_takes_a_network():
         gn.Trainer([gn.Linear(4, 3)], device="cpu")
     with pytest.raises(gn.OptionError, match="clip_norm must be above 0, got 0"):
         trainer(clip_norm=0)
+
+
+def test_a_validation_loss_that_is_not_finite_is_named_too():
+    class Spoil(gn.Callback):
+        def on_step(self, trainer):
+            if trainer.steps == 12:  # the last of the second epoch: no training loss sees it
+                trainer.net.layers[0].W.value[...] = np.inf
+
+    with pytest.raises(gn.Diverged, match=r"validation loss became nan in step 12 \(epoch 2\).* linear1\.W"):
+        trainer().fit((X, LABELS), valid=(X, LABELS), epochs=3, batch_size=10, callbacks=[Spoil()])
+
+
+@pytest.mark.parametrize("how", ["runs out", "is stopped", "fails"])
+def test_callbacks_hear_of_the_end_however_it_comes(how):
+    heard = []
+
+    class Listen(gn.Callback):
+        def on_start(self, trainer, epochs, batches):
+            heard.append("start")
+
+        def on_step(self, trainer):
+            trainer.stop = how == "is stopped"
+            if how == "fails":
+                raise KeyboardInterrupt
+
+        def on_end(self, trainer):
+            heard.append("end")
+
+    try:
+        trainer().fit((X, LABELS), epochs=1, callbacks=[Listen()])
+    except KeyboardInterrupt:
+        assert how == "fails"
+    assert heard == ["start", "end"]

@@ -1,0 +1,54 @@
+"""What numbers may depend on besides the program: versions, and the library that multiplies matrices."""
+
+import dataclasses
+import os
+import platform
+import sys
+from contextlib import suppress
+from importlib import metadata
+from typing import Any
+
+from gpunn.device import device, devices
+
+__all__ = ["blas", "information", "versions"]
+
+
+def versions(in_use: bool = True) -> dict[str, str]:
+    """The versions of Python and the packages that numbers may depend on: of those in use, or of all that are here."""
+    found = {"python": platform.python_version()}
+    packages = ("gpunn", "numpy", "array-api-compat", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "torch")
+    for package in (*packages, "array-api-strict"):
+        if not in_use or package.partition("-cuda")[0].replace("-", "_") in sys.modules:
+            with suppress(metadata.PackageNotFoundError):
+                found[package] = metadata.version(package)
+    return found
+
+
+def blas() -> list[dict[str, Any]]:
+    """The libraries that multiply matrices here: name, version, kernel (the processor it is written for), threads.
+
+    The last bits of a result depend on the kernel and the number of threads.
+    """
+    from threadpoolctl import threadpool_info
+
+    return [
+        {
+            "library": pool["internal_api"],
+            "version": pool["version"],
+            "kernel": pool.get("architecture"),
+            "threads": pool["num_threads"],
+        }
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+
+
+def information() -> dict[str, Any]:
+    """What `gpunn info` tells: devices with reasons, versions, matrix libraries, processors."""
+    return {
+        "devices": [dataclasses.asdict(report) for report in devices()],
+        "auto": str(device("auto", announce=False)),
+        "versions": versions(in_use=False),
+        "blas": blas(),
+        "processors": os.cpu_count(),
+    }

@@ -1,0 +1,149 @@
+"""From a config to what it names: the data, the network for it, and the trainer."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from gpunn import losses, optim, schedules
+from gpunn.data import Dataset, datasets, read_csv, read_npz
+from gpunn.device import Device
+from gpunn.errors import DataError, FileError, OptionError
+from gpunn.layers import Layer, Sequential, Standardize
+from gpunn.models import mlp
+from gpunn.train.config import Config
+from gpunn.train.trainer import Trainer
+
+__all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_trainer", "set_aside"]
+
+_LOSSES = {
+    "softmax": losses.SoftmaxCrossEntropy,
+    "sigmoid": losses.SigmoidCrossEntropy,
+    "quadratic": losses.Quadratic,
+    "mse": losses.MeanSquaredError,
+    "mae": losses.MeanAbsoluteError,
+    "huber": losses.Huber,
+}
+_OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
+    "sgd": optim.SGD,
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+}
+
+
+_MADE_IN_BOX = {"digits": {"box": 8}, "mnist": {"box": 20}}  # how large the digits are in their images; see read_image
+
+
+def load_data(config: Config) -> tuple[Dataset, Dataset]:
+    """(train, test) of the data a config names: digits, mnist, a .npz or a .csv file. Raises FileError or DataError."""
+    name = config.data
+    if name == "digits":
+        return datasets.digits()
+    if name == "mnist":
+        return datasets.mnist(config.data_dir or None)
+    suffix = Path(name).suffix.lower()
+    if suffix not in (".npz", ".csv"):
+        raise OptionError(f"data {name!r} is not known; expected digits, mnist, or a file that ends in .npz or .csv")
+    if not os.path.isfile(name):  # which, unlike Path, answers for names that no file can have
+        raise FileError(f"{name}: there is no such file; a path begins in the folder you are in")
+    parts = {"all": read_csv(name, config.target or None)} if suffix == ".csv" else read_npz(name)
+    train, test = set_aside(parts["all"], 0.2, name) if "all" in parts else (parts["train"], parts["test"])
+    try:
+        return _as_task(train, test, config.task)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+
+
+def set_aside(data: Dataset, fraction: float, name: str, seed: int = 0, hint: str = "") -> tuple[Dataset, Dataset]:
+    """(rest, part) of the data called `name`. Raises DataError, which ends with the hint, if one would be empty."""
+    try:
+        return data.split(fraction, seed)
+    except DataError as error:
+        raise DataError(f"{name}: {error}{hint}") from None
+
+
+def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset]:
+    """The targets as class numbers from 0, or as they are where they are quantities."""
+    y = np.concatenate([train.y, test.y])
+    if y.ndim == 2 and y.shape[1] == 1:
+        train, test = (dataclasses.replace(part, y=part.y[:, 0]) for part in (train, test))
+        return _as_task(train, test, task)
+    values = np.unique(y)
+    whole = y.ndim == 1 and (y.dtype.kind in "biu" or bool((values == np.round(values)).all()))
+    if task == "auto":  # text, or a few whole numbers, each several times over
+        few = whole and len(values) <= min(100, len(y) // 2)
+        task = "classification" if few or train.classes else "regression"
+    if task == "regression":
+        if train.classes:
+            raise DataError(f"regression needs numbers as targets, got text such as {train.classes[0]!r}")
+        return train, test
+    if not whole:
+        what = f"rows of {y.shape[1]}" if y.ndim > 1 else "such as " + str(values[values != np.round(values)][0])
+        raise DataError(f"classification needs whole numbers or text as targets, got {what}; choose task regression")
+    if len(values) < 2:
+        raise DataError(f"the target has the one value {values[0]}: there is nothing to tell apart")
+    names = train.classes or tuple(str(v) if y.dtype.kind == "b" else str(int(v)) for v in values)
+    first, second = (
+        dataclasses.replace(part, y=np.searchsorted(values, part.y), classes=names) for part in (train, test)
+    )
+    return first, second
+
+
+def make_network(config: Config, train: Dataset) -> Sequential:
+    """The multilayer perceptron for this data; its first layer standardises features, and brings pixels to 0 ... 1."""
+    loss = make_loss(config, train)
+    n_out = len(train.classes) or train.y[0].size
+    net = mlp([train.x.shape[1], *config.hidden, n_out], hidden=config.activation, output=loss.output)
+    in_bytes = train.x.dtype == np.uint8  # which the trainer divides by 255
+    white = 1.0 if in_bytes else float(train.x.max())
+    if train.image_shape is None:
+        net = Sequential(Standardize.of(train.x / 255 if in_bytes else train.x), *net.layers, output=net.output)
+    elif white > 1.0:
+        scale = np.full(train.x.shape[1], white)
+        net = Sequential(Standardize(0 * scale, scale), *net.layers, output=net.output)
+    net.about = {"classes": list(train.classes)}
+    if train.image_shape is not None:
+        net.about |= {"image_shape": list(train.image_shape), "white": white, **_MADE_IN_BOX.get(config.data, {})}
+    return net
+
+
+def make_loss(config: Config, train: Dataset) -> losses.Loss:
+    """The loss a config names, or the one that suits the targets. Raises OptionError for one that does not."""
+    if train.classes and config.loss in ("mse", "mae", "huber"):
+        raise OptionError(f"loss {config.loss} is for quantities, and the targets are classes; choose softmax, say")
+    return _LOSSES[config.loss or ("softmax" if train.classes else "mse")]()
+
+
+def make_optimizer(config: Config, steps: int) -> optim.Optimizer:
+    """The optimiser and schedule a config names, over `steps` steps in all."""
+    steps = max(steps, 1)
+    makers: dict[str, Callable[[], schedules.Schedule]] = {
+        "constant": lambda: schedules.Constant(config.lr),
+        "step": lambda: schedules.Step(config.lr, every=-(-steps // 3)),
+        "exponential": lambda: schedules.Exponential(config.lr, steps, factor=0.01),
+        "inverse": lambda: schedules.InverseTime(config.lr, half=-(-steps // 4)),
+        "cosine": lambda: schedules.Cosine(config.lr, steps),
+    }
+    schedule = makers[config.schedule]()
+    if config.warmup:
+        schedule = schedules.Warmup(config.warmup, schedule)
+    more = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    return _OPTIMIZERS[config.optimizer](schedule, weight_decay=config.weight_decay, **more)
+
+
+def make_trainer(config: Config, net: Layer, train: Dataset, where: Device) -> Trainer:
+    """The trainer that a config describes."""
+    batches = -(-len(train) // config.batch_size)
+    return Trainer(
+        net,
+        make_loss(config, train),
+        make_optimizer(config, config.epochs * batches),
+        device=where,
+        dtype=config.dtype,
+        seed=config.seed,
+        clip_norm=config.clip_norm or None,
+    )
