@@ -112,7 +112,7 @@ def test_options_come_before_the_file_and_the_file_before_defaults(gpunn_):
     Path("c.toml").write_text('data = "digits"\nepochs = 1\nlr = 0.01\nhidden = [5]\ndevice = "cpu"\n')
     gpunn_("train", "--config", "c.toml", "--lr", "0.02", "--hidden", "6,7", "--out", "run")
     config = run.run_config("run")
-    assert (config.epochs, config.lr, config.hidden, config.batch_size) == (1, 0.02, [6, 7], 32)
+    assert (config.epochs, config.lr, config.hidden, config.batch_size) == (1, 0.02, [6, 7], 16)
 
 
 def test_a_run_is_repeated_from_its_config(gpunn_):

@@ -58,7 +58,7 @@ def test_no_hidden_layers_come_back_from_toml(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "hidden", "batch_size"), [("digits", [256, 128], 32), ("mnist", [256, 128], 128), ("x.csv", [64, 64], 32)]
+    ("data", "hidden", "batch_size"), [("digits", [256], 16), ("mnist", [256, 128], 128), ("x.csv", [64, 64], 32)]
 )
 def test_defaults_suit_the_data(data, hidden, batch_size):
     config = Config.of({"data": data})
@@ -69,7 +69,7 @@ def test_configs_share_no_list():
     Config.of({"data": "x.csv"}).hidden.append(1)
     Config.of({"data": "digits"}).hidden.append(1)
     assert Config.of({"data": "x.csv"}).hidden == [64, 64]
-    assert Config.of({"data": "digits"}).hidden == [256, 128]
+    assert Config.of({"data": "digits"}).hidden == [256]
 
 
 def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):

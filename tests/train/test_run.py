@@ -21,7 +21,7 @@ from gpunn.train.config import Config
 from gpunn.train.table import EpochTable
 
 FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "model.safetensors", "summary.json"]
-SMALL = {"hidden": [8], "epochs": 4, "device": "cpu"}  # of digits: 41 steps an epoch
+SMALL = {"hidden": [8], "epochs": 4, "batch_size": 32, "lr": 3e-3, "device": "cpu"}  # of digits: 41 steps an epoch
 RNG = np.random.default_rng(0)
 
 
