@@ -25,7 +25,7 @@ import numpy as np
 
 from gpunn.errors import DeviceUnavailable, DtypeError, OptionError
 
-__all__ = ["Array", "Device", "DeviceReport", "device", "device_of", "devices", "namespace", "to_host"]
+__all__ = ["Array", "Device", "DeviceReport", "device", "device_of", "devices", "namespace", "on_host", "to_host"]
 
 Array = Any  # an array of any of the libraries; the standard has no common type to name
 
@@ -142,7 +142,7 @@ class Device:
     @property
     def on_host(self) -> bool:
         """Whether the numbers lie in the memory of the CPU, where looking at one waits for nothing."""
-        return "cuda" not in self.name
+        return _on_host(self.name)
 
     def __str__(self) -> str:
         return self.name
@@ -218,6 +218,15 @@ class Device:
             return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, ValueError, OSError):
             return None
+
+
+def on_host(x: Array) -> bool:
+    """Whether an array lies in the memory of the CPU, where looking at a number in it waits for nothing."""
+    return _on_host(str(x.device))
+
+
+def _on_host(device: str) -> bool:
+    return "cuda" not in device.lower()  # for CuPy a device is <CUDA Device 0>
 
 
 @functools.cache  # in every step, and NumPy takes two microseconds to name a data type

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpunn.checks import instance, number
 from gpunn.errors import OptionError
 
 __all__ = [
@@ -49,6 +50,9 @@ class Constant:
 
     value: float
 
+    def __post_init__(self) -> None:
+        number("Constant: value", self.value)
+
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         return np.full(shape, self.value, dtype=np.float64)
 
@@ -68,6 +72,10 @@ class Normal:
     std: float = 1.0
     mean: float = 0.0
 
+    def __post_init__(self) -> None:
+        number("Normal: std", self.std, at_least=0.0)
+        number("Normal: mean", self.mean)
+
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         return self.mean + self.std * rng.standard_normal(shape)
 
@@ -78,6 +86,10 @@ class Uniform:
 
     low: float = -0.05
     high: float = 0.05
+
+    def __post_init__(self) -> None:
+        number("Uniform: low", self.low)
+        number("Uniform: high", self.high, at_least=self.low)
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         return rng.uniform(self.low, self.high, shape)
@@ -164,6 +176,9 @@ class Orthogonal:
 
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        number("Orthogonal: gain", self.gain)
+
     def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
@@ -190,9 +205,8 @@ _BY_NAME: dict[str, Callable[[], Initializer]] = {
 
 def initializer(which: str | Initializer) -> Initializer:
     """The initialiser of that name, or `which` itself where it is one. Raises OptionError for an unknown name."""
-    if callable(which):
-        return which
-    try:
+    if isinstance(which, str) and which in _BY_NAME:
         return _BY_NAME[which]()
-    except KeyError:
-        raise OptionError(f"initialiser {which!r} is not known; expected one of {', '.join(_BY_NAME)}") from None
+    if not callable(which):
+        raise OptionError(f"initialiser {which!r} is not known; expected one of {', '.join(_BY_NAME)}")
+    return instance("an initialiser", which, Callable)

@@ -17,14 +17,18 @@ output of the network, such as `output="tanh"`: they are then taken of it.
 
 L is a mean over the batch. The first three sum over the C outputs (each is a negative log-likelihood, or Nielsen's
 cost), the last three take the mean over them.
+
+What a loss is given is looked at where that costs nothing: on a GPU it would wait for the device, and a class number
+out of range is then found by `targets` alone, which a Trainer calls once for all data.
 """
 
 from typing import Any
 
 from gpunn import ops
-from gpunn.device import Array, Device, namespace, to_host
-from gpunn.errors import DataError, LossMismatch, OptionError, ShapeError
-from gpunn.layers import Layer, Sequential, activation
+from gpunn.checks import number
+from gpunn.device import Array, Device, device_of, namespace, on_host, to_host
+from gpunn.errors import DataError, DeviceMismatch, LossMismatch, ShapeError
+from gpunn.layers import Flatten, Identity, Layer, Residual, Sequential, Sigmoid, Softmax, activation
 
 __all__ = [
     "Huber",
@@ -44,7 +48,7 @@ class Loss:
     classifies = False  # whether the targets are classes, so that there is an accuracy
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        """(L, cache): the mean loss of the batch as a 0-d array, and what backward needs."""
+        """(L, cache): the mean loss of the batch as a 0-d array (on NumPy a scalar), and what backward needs."""
         raise NotImplementedError(f"{type(self).__name__} has no forward pass")
 
     def backward(self, cache: Any) -> Array:
@@ -58,7 +62,8 @@ class Loss:
     def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
         """Targets y for a network with `n_out` outputs, checked and moved to the device: what forward expects.
 
-        Raises ShapeError, or DataError that names a value that does not fit; `look=False` leaves the values unseen.
+        Rows that are all 0 but for one 1 become the class numbers that they stand for. Raises ShapeError, or DataError
+        that names a value that does not fit; `look=False` leaves the values unseen.
         """
         y = device.asarray(y) if device.holds(y) else to_host(y)  # what is on the host is checked there, then moved
         xp, shape = namespace(y), tuple(y.shape)
@@ -69,12 +74,21 @@ class Loss:
         if n_out == 1 and len(shape) == 1:
             y, shape = xp.reshape(y, (-1, 1)), (*shape, 1)
         if len(shape) != 2 or shape[1] != n_out:
-            classes = f", or class numbers 0 to {n_out - 1} of shape (N,)" if self.classifies and n_out > 1 else ""
+            expected = f"(N, {n_out})" if n_out > 1 else "(N, 1) or (N,)"
+            if self.classifies and n_out > 1:
+                expected += f", or class numbers 0 to {n_out - 1} of shape (N,)"
+            mend = ""
+            if self.classifies and len(shape) == 1:
+                mend = ". If these are class numbers, use y.astype(int)"
+            elif len(shape) == 2 and shape[1] == 1:
+                mend = ". If there is one for each row, use y[:, 0]"
             raise ShapeError(
-                f"{type(self).__name__} expects targets of shape (N, {n_out}){classes}; got {y.dtype} of shape {shape}"
+                f"{type(self).__name__} expects targets of shape {expected}; got {y.dtype} of shape {shape}{mend}"
             )
         if look:
             self._check_values(y)
+            if self.classifies and n_out > 1 and bool(xp.all((y == 0) | (y == 1)) & xp.all(_row_sums(y) == 1)):
+                return device.asarray(xp.argmax(y, axis=1), "int64")
         return device.asarray(y, dtype)
 
     def _check_values(self, y: Array) -> None:
@@ -110,7 +124,22 @@ def _check_labels(y: Array, n_out: int) -> None:
         )
 
 
+def _row_sums(y: Array) -> Array:
+    xp = namespace(y)
+    return xp.sum(xp.astype(y, xp.float64), axis=1)  # of bytes and Booleans too
+
+
+def _same_place(loss: Loss, z: Array, y: Array) -> None:
+    if namespace(z) is not namespace(y) or z.device != y.device:
+        here, there = device_of(z), device_of(y)
+        raise DeviceMismatch(
+            f"{type(loss).__name__}: the network's numbers are on {here} and the targets on {there}: move them with "
+            f"gn.device({here.name!r}).asarray(y)"
+        )
+
+
 def _same_shape(loss: Loss, z: Array, y: Array) -> None:
+    _same_place(loss, z, y)
     if z.shape != y.shape:
         raise ShapeError(
             f"{type(loss).__name__}: the network gives {tuple(z.shape)} and the targets are {tuple(y.shape)}; "
@@ -131,10 +160,17 @@ class _OnClasses(Loss):
             raise DataError(f"{type(self).__name__} expects targets from 0 to 1, got {low:g} to {high:g}")
 
     def _rows(self, z: Array, y: Array) -> Array:
-        if len(y.shape) == 1 and y.shape[0] == z.shape[0]:
-            return ops.one_hot(y, z) if z.shape[1] > 1 else namespace(z).astype(y[:, None], z.dtype)
-        _same_shape(self, z, y)
-        return y
+        if len(y.shape) != 1 or y.shape[0] != z.shape[0]:
+            _same_shape(self, z, y)
+            return y
+        _same_place(self, z, y)
+        xp = namespace(z)
+        if z.shape[1] == 1:
+            return xp.astype(y[:, None], z.dtype)
+        chosen = ops.one_hot(y, z)
+        if on_host(z) and int(xp.sum(chosen)) != y.shape[0]:  # a row is left without a 1
+            _check_labels(y, z.shape[1])
+        return chosen
 
 
 class SoftmaxCrossEntropy(_OnClasses):
@@ -147,9 +183,7 @@ class SoftmaxCrossEntropy(_OnClasses):
     output = "softmax"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        if not 0.0 <= label_smoothing < 1.0:
-            raise OptionError(f"label_smoothing must be at least 0 and below 1, got {label_smoothing}")
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = number("label_smoothing", label_smoothing, at_least=0.0, below=1.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         y = self._rows(z, y)
@@ -161,10 +195,21 @@ class SoftmaxCrossEntropy(_OnClasses):
     def backward(self, cache: Any) -> Array:
         return ops.softmax_cross_entropy_backward(*cache)
 
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
+        if n_out == 1:
+            raise LossMismatch(
+                "SoftmaxCrossEntropy needs an output for each class, and the network has one in all, whose softmax is "
+                "always 1: use SigmoidCrossEntropy for a yes-or-no answer, or give the network two outputs"
+            )
+        return super().targets(y, n_out, device, dtype, look)
+
     def __call__(self, z: Array, y: Array) -> Array:
-        """L alone. Raises LossMismatch if z are probabilities already: the softmax would be applied twice."""
+        """L alone. Raises LossMismatch if z are probabilities already: the softmax would be applied twice.
+
+        One row may look so by chance, so only a batch of more is judged.
+        """
         xp = namespace(z)
-        if bool(xp.all(z >= 0.0)) and bool(xp.all(xp.abs(xp.sum(z, axis=1) - 1.0) < 1e-5)):
+        if z.shape[0] > 1 and bool(xp.all(z >= 0.0)) and bool(xp.all(xp.abs(xp.sum(z, axis=1) - 1.0) < 1e-5)):
             raise LossMismatch(
                 "SoftmaxCrossEntropy was given probabilities (rows from 0 to 1 that sum to 1) and would apply the "
                 "softmax twice: give it the logits, the first value of net.forward(x)"
@@ -173,13 +218,13 @@ class SoftmaxCrossEntropy(_OnClasses):
 
     def _check_values(self, y: Array) -> None:
         super()._check_values(y)
-        xp = namespace(y)
-        off = xp.abs(xp.sum(y, axis=1) - 1)
+        xp, sums = namespace(y), _row_sums(y)
+        off = xp.abs(sums - 1.0)
         if bool(xp.any(off > 1e-3)):
             row = int(xp.argmax(off))
             raise DataError(
                 f"SoftmaxCrossEntropy expects rows of probabilities that sum to 1; row {row} sums to "
-                f"{float(xp.sum(y[row, :])):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
+                f"{float(sums[row]):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
             )
 
 
@@ -201,12 +246,14 @@ class SigmoidCrossEntropy(_OnClasses):
         return ops.sigmoid_cross_entropy_backward(*cache)
 
 
-class Quadratic(SigmoidCrossEntropy):
-    """L = 1/(2N) sum_n |y_n - a_n|^2, a = sigmoid(z): Nielsen's quadratic cost, which learns slowly from a sure
-    mistake.
+class Quadratic(_OnClasses):
+    """L = 1/(2N) sum_n |y_n - a_n|^2, a = sigmoid(z): Nielsen's first cost.
 
-    The gradient is (a - y) a (1 - a) / N. Output: sigmoid.
+    The gradient is (a - y) a (1 - a) / N: small where a is surely wrong, so such a neuron learns slowly. Output:
+    sigmoid.
     """
+
+    output = "sigmoid"
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         y = self._rows(z, y)
@@ -247,9 +294,7 @@ class Huber(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        if not delta > 0.0:
-            raise OptionError(f"Huber: delta must be above 0, got {delta}")
-        self.delta = delta
+        self.delta = number("Huber: delta", delta, above=0.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         _same_shape(self, z, y)
@@ -280,18 +325,15 @@ def pair(net: Layer, loss: Loss) -> Loss:
 
     Raises LossMismatch where the output function would be applied twice, or is not the one the loss goes with.
     """
-    name = type(loss).__name__
-    last = net
-    while isinstance(last, Sequential) and last.layers:
-        last = last.layers[-1]
-    ending = type(last).__name__
-    if loss.classifies and ending in ("Softmax", "Sigmoid"):
+    name, last = type(loss).__name__, _last_layer(net)
+    if loss.classifies and isinstance(last, Softmax | Sigmoid):
+        ending = type(last).__name__
         what = f"the {loss.output} twice" if ending.lower() == loss.output else f"a {loss.output} to its output"
         raise LossMismatch(
             f"the network ends in a {ending} layer, and {name} would apply {what}: leave out the {ending}() layer, and "
             f"write output={loss.output!r} on the network to get probabilities from it"
         )
-    if net.output is None or type(net.output) is type(activation(loss.output)):
+    if net.output is None or isinstance(net.output, type(activation(loss.output))):
         return loss
     if loss.classifies:
         raise LossMismatch(
@@ -299,3 +341,11 @@ def pair(net: Layer, loss: Loss) -> Loss:
             f"{type(net.output).__name__.lower()!r}: change one of the two"
         )
     return _Of(net.output, loss)
+
+
+def _last_layer(net: Layer) -> Layer | None:
+    """The layer that the network's last numbers come from; None where they are a sum, or nothing is known."""
+    if not isinstance(net, Sequential):
+        return net
+    working = [layer for layer in net.layers if not isinstance(layer, Identity | Flatten)]
+    return _last_layer(working[-1]) if working and not isinstance(net, Residual) else None

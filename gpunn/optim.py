@@ -4,9 +4,9 @@ An optimiser holds its constants only. What it accumulates, such as Adam's momen
 parameters that `start` makes and `update` changes:
 
     state = optimizer.start(net.store)
-    for t in range(steps):
+    for done in range(steps):
         ...                                     # forward, backward
-        optimizer.update(net.store, state, t)
+        optimizer.update(net.store, state, done)
 
 The learning rate is a number or a schedule. `weight_decay` = lambda adds lambda w to the gradient of every weight, the
 gradient of the L2 penalty lambda/2 |w|^2; biases are spared. (Nielsen's lambda is n times this one, for n training
@@ -14,6 +14,7 @@ examples: w <- (1 - eta lambda / n) w - eta g.)
 """
 
 from gpunn import ops
+from gpunn.checks import number
 from gpunn.device import Array
 from gpunn.errors import OptionError
 from gpunn.params import ParamStore
@@ -23,14 +24,7 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
 
 State = dict[str, Array]
 
-_TINY = 1e-30  # an epsilon of 0 would divide 0 by 0 at a parameter that has had no gradient yet
-
-
-def _need(name: str, value: float, low: float, below: float = float("inf")) -> None:
-    if not low <= value < below:
-        raise OptionError(
-            f"{name} must be at least {low:g}{f' and below {below:g}' if below < float('inf') else ''}, got {value}"
-        )
+# An epsilon of 0 is refused: it would divide 0 by 0 at a parameter that has had no gradient yet.
 
 
 class Optimizer:
@@ -39,7 +33,7 @@ class Optimizer:
     keeps: tuple[str, ...] = ()
 
     def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
-        _need("weight_decay", weight_decay, 0.0)
+        number("weight_decay", weight_decay, at_least=0.0)
         self.lr = schedule(lr)
         self.weight_decay = weight_decay
 
@@ -47,12 +41,12 @@ class Optimizer:
         """What the optimiser keeps between steps: flat arrays of zeros, by name."""
         return {name: store.device.zeros(store.values.shape, store.dtype) for name in self.keeps}
 
-    def update(self, store: ParamStore, state: State, t: int) -> None:
-        """Take step number t (from 0): change the parameters by their gradients, and the state, in place."""
-        g, eta = store.gradient(), self.lr(t)
+    def update(self, store: ParamStore, state: State, done: int) -> None:
+        """Take one step, after `done` others: change the parameters by their gradients, and the state, in place."""
+        g, eta = store.gradient(), self.lr(done)
         if self.weight_decay:
             self.decay(store.values[store.decaying], g[store.decaying], eta)
-        self.step(store.values, g, *(state[name] for name in self.keeps), eta=eta, t=t + 1)
+        self.step(store.values, g, *(state[name] for name in self.keeps), eta=eta, t=done + 1)
         store.next_step()
 
     def decay(self, w: Array, g: Array, eta: float) -> None:
@@ -60,7 +54,7 @@ class Optimizer:
         g += self.weight_decay * w
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
-        """Change w and what is kept, in place, given the gradients g; t counts from 1."""
+        """Change w and what is kept, in place, given the gradients g; t is this step's number, from 1."""
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def __repr__(self) -> str:
@@ -77,7 +71,7 @@ class SGD(Optimizer):
         self, lr: float | Schedule, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
         super().__init__(lr, weight_decay)
-        _need("momentum", momentum, 0.0, 1.0)
+        number("momentum", momentum, at_least=0.0, below=1.0)
         if nesterov and not momentum:
             raise OptionError("nesterov=True needs a momentum above 0, such as momentum=0.9")
         self.momentum, self.nesterov = momentum, nesterov
@@ -110,9 +104,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(lr, weight_decay)
-        _need("beta1", beta1, 0.0, 1.0)
-        _need("beta2", beta2, 0.0, 1.0)
-        _need("epsilon", epsilon, _TINY)
+        number("beta1", beta1, at_least=0.0, below=1.0)
+        number("beta2", beta2, at_least=0.0, below=1.0)
+        number("epsilon", epsilon, above=0.0)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
@@ -145,8 +139,8 @@ class RMSprop(Optimizer):
         self, lr: float | Schedule = 1e-3, rho: float = 0.9, epsilon: float = 1e-8, weight_decay: float = 0.0
     ) -> None:
         super().__init__(lr, weight_decay)
-        _need("rho", rho, 0.0, 1.0)
-        _need("epsilon", epsilon, _TINY)
+        number("rho", rho, at_least=0.0, below=1.0)
+        number("epsilon", epsilon, above=0.0)
         self.rho, self.epsilon = rho, epsilon
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
@@ -160,7 +154,7 @@ class Adagrad(Optimizer):
 
     def __init__(self, lr: float | Schedule = 1e-2, epsilon: float = 1e-10, weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
-        _need("epsilon", epsilon, _TINY)
+        number("epsilon", epsilon, above=0.0)
         self.epsilon = epsilon
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:

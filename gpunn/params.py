@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.checks import whole
 from gpunn.device import Array, Device, device_of, namespace, to_host
 from gpunn.errors import NotInitialised, ShapeError
 from gpunn.init import Initializer, initializer
 from gpunn.rng import generator
 
-__all__ = ["Buffer", "Param", "ParamStore", "read_state", "write_state"]
+__all__ = ["NO_WEIGHTS", "Buffer", "Param", "ParamStore", "read_state", "write_state"]
 
-ALIGNMENT = 16  # elements: each parameter starts on a 64-byte line of the cache, whatever its data type
+ALIGNMENT = 16  # elements, 64 bytes or more: each parameter starts as many cache lines after the array's own start
+
+NO_WEIGHTS = "this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer"
 
 
 class Param:
@@ -31,9 +34,7 @@ class Param:
     __slots__ = ("_grad", "_step", "_value", "decay", "init", "shape", "store")
 
     def __init__(self, shape: tuple[int, ...], init: str | Initializer, *, decay: bool = True) -> None:
-        if not all(isinstance(n, int) and n > 0 for n in shape):
-            raise ShapeError(f"a parameter of shape {shape} cannot be made: every size must be a whole number above 0")
-        self.shape = shape
+        self.shape = tuple(whole(f"a size in the shape {shape}", n, at_least=1) for n in shape)
         self.init = initializer(init)
         self.decay = decay
         self.store: ParamStore | None = None
@@ -56,13 +57,14 @@ class Param:
     def value(self) -> Array:
         """The numbers. Raises NotInitialised before `net.init`."""
         if self._value is None:
-            raise NotInitialised("this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer")
+            raise NotInitialised(NO_WEIGHTS)
         return self._value
 
     @property
     def grad(self) -> Array:
-        """The gradient; all zeros where no backward pass has reached this parameter since the last step."""
-        self._clear_stale()
+        """The gradient that the last backward pass to reach this parameter gave it. Raises NotInitialised."""
+        if self._grad is None:
+            raise NotInitialised(NO_WEIGHTS)
         return self._grad
 
     @property
@@ -83,22 +85,22 @@ class Param:
             if grad is not self._grad:
                 self._grad[...] = grad
 
-    def _clear_stale(self) -> None:
-        if self.store is None:
-            raise NotInitialised("this network has no gradients yet: call net.init(seed=0), or give it to a gn.Trainer")
-        if self._step != self.store.step:
-            self._step = self.store.step
-            self._grad[...] = 0.0
-
 
 class Buffer:
     """An array of a layer that is not learned, such as a mean taken over the data; saved with the weights."""
 
-    __slots__ = ("initial", "value")
+    __slots__ = ("_value", "initial")
 
     def __init__(self, initial: Any) -> None:
         self.initial = np.asarray(to_host(initial), dtype=np.float64)
-        self.value: Array = None
+        self._value: Array = None
+
+    @property
+    def value(self) -> Array:
+        """The numbers. Raises NotInitialised before `net.init`."""
+        if self._value is None:
+            raise NotInitialised(NO_WEIGHTS)
+        return self._value
 
     def __getstate__(self) -> np.ndarray:
         return self.initial
@@ -111,7 +113,7 @@ class ParamStore:
     """All parameters of a network in one flat array `values` (P,), and their gradients in `grads` (P,).
 
     Parameters that decay are laid first: `decaying` is the slice that holds them. Between parameters lie up to 15
-    unused zeros, so that each starts on a cache line; they stay zero.
+    unused zeros, so that each starts a multiple of 64 bytes from the first; they stay zero.
     """
 
     def __init__(self, params: Mapping[str, Param], buffers: Mapping[str, Buffer], device: Device, dtype: str) -> None:
@@ -135,7 +137,7 @@ class ParamStore:
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():
-            buffer.value = device.asarray(buffer.initial, dtype)
+            buffer._value = device.asarray(buffer.initial, dtype)
 
     def __getstate__(self) -> tuple[Any, ...]:
         """What copy and pickle keep: the views are made anew, or they would no longer be views."""
@@ -160,17 +162,23 @@ class ParamStore:
         """
         for name, param in self.params.items():
             values = param.init(generator(seed, f"init/{name}"), param.shape)
+            if np.shape(values) != param.shape:
+                raise ShapeError(
+                    f"the initialiser of {name} made numbers of shape {np.shape(values)}, expected {param.shape}"
+                )
             param._value[...] = self.device.asarray(values, self.dtype)
 
     def views(self, flat: Array) -> dict[str, Array]:
         """The parts of a flat array (P,) that belong to each parameter, by name, in the parameter's shape."""
-        reshape = self.device.xp.reshape
-        return {name: reshape(flat[self._place[name]], p.shape, copy=False) for name, p in self.params.items()}
+        reshape = self.device.xp.reshape  # of a part in one piece, which needs no copy
+        return {name: reshape(flat[self._place[name]], p.shape) for name, p in self.params.items()}
 
     def gradient(self) -> Array:
         """The flat gradient of this step, with zeros for parameters that no backward pass has reached."""
         for param in self.params.values():
-            param._clear_stale()
+            if param._step != self.step:
+                param._step = self.step
+                param._grad[...] = 0.0
         return self.grads
 
     def next_step(self) -> None:

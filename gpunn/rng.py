@@ -6,7 +6,7 @@ depend on what was drawn before it: a run can stop and go on at any step, and ev
 
 import numpy as np
 
-from gpunn.errors import OptionError
+from gpunn.checks import whole
 
 __all__ = ["generator"]
 
@@ -17,7 +17,7 @@ def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
     Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), keyed by a hash of all arguments.
     Raises OptionError for a seed below 0.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise OptionError(f"a seed must be a whole number, 0 or more, got {seed!r}")
     name = purpose.encode()
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(len(name), *name, *index))))
+    return np.random.Generator(
+        np.random.Philox(np.random.SeedSequence(whole("seed", seed), spawn_key=(len(name), *name, *index)))
+    )

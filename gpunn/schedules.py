@@ -9,17 +9,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gpunn.errors import OptionError
+from gpunn.checks import number, whole
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "Schedule", "Step", "Warmup", "schedule"]
 
 Schedule = Callable[[int], float]
-
-
-def _need(what: str, value: float, low: float, high: float = math.inf) -> None:
-    if not low <= value <= high or not math.isfinite(value):
-        between = f"between {low:g} and {high:g}" if high < math.inf else f"at least {low:g}"
-        raise OptionError(f"{what} must be {between}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Constant:
     eta0: float
 
     def __post_init__(self) -> None:
-        _need("the learning rate", self.eta0, 0.0)
+        number("the learning rate", self.eta0, at_least=0.0)
 
     def __call__(self, t: int) -> float:
         return self.eta0
@@ -44,9 +38,9 @@ class Step:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _need("the learning rate", self.eta0, 0.0)
-        _need("Step: every", self.every, 1)
-        _need("Step: factor", self.factor, 0.0, 1.0)
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("Step: every", self.every, at_least=1)
+        number("Step: factor", self.factor, at_least=0.0, at_most=1.0)
 
     def __call__(self, t: int) -> float:
         return self.eta0 * self.factor ** (t // self.every)
@@ -61,9 +55,9 @@ class Exponential:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _need("the learning rate", self.eta0, 0.0)
-        _need("Exponential: steps", self.steps, 1)
-        _need("Exponential: factor", self.factor, 0.0, 1.0)
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("Exponential: steps", self.steps, at_least=1)
+        number("Exponential: factor", self.factor, at_least=0.0, at_most=1.0)
 
     def __call__(self, t: int) -> float:
         return self.eta0 * self.factor ** (t / self.steps)
@@ -77,8 +71,8 @@ class InverseTime:
     half: int
 
     def __post_init__(self) -> None:
-        _need("the learning rate", self.eta0, 0.0)
-        _need("InverseTime: half", self.half, 1)
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("InverseTime: half", self.half, at_least=1)
 
     def __call__(self, t: int) -> float:
         return self.eta0 / (1.0 + t / self.half)
@@ -93,9 +87,9 @@ class Cosine:
     low: float = 0.0
 
     def __post_init__(self) -> None:
-        _need("the learning rate", self.eta0, 0.0)
-        _need("Cosine: steps", self.steps, 1)
-        _need("Cosine: low", self.low, 0.0, self.eta0)
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("Cosine: steps", self.steps, at_least=1)
+        number("Cosine: low", self.low, at_least=0.0, at_most=self.eta0)
 
     def __call__(self, t: int) -> float:
         done = min(t / self.steps, 1.0)
@@ -113,7 +107,7 @@ class Warmup:
     after: Schedule | float
 
     def __post_init__(self) -> None:
-        _need("Warmup: steps", self.steps, 0)
+        whole("Warmup: steps", self.steps)
         object.__setattr__(self, "after", schedule(self.after))
 
     def __call__(self, t: int) -> float:

@@ -1,5 +1,6 @@
 """Checking gradients, and the list of backends to check them on: for gpunn's own tests and for layers you write."""
 
+import contextlib
 import copy
 import importlib.util
 import math
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from gpunn import layers, losses
+from gpunn.checks import instance
 from gpunn.device import Array, Device, device, device_of, namespace, probe_cuda, to_host
+from gpunn.errors import NotInitialised
 from gpunn.layers import Layer
 from gpunn.losses import Loss
 from gpunn.rng import generator
@@ -32,8 +35,10 @@ H = 1e-5  # the step of the differences: small against the curvature, large agai
 def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False, seed: int = 0) -> dict[str, float]:
     """Compare the backward pass of a layer, network or loss with differences of its forward pass, in float64.
 
-    Returns the relative error for the input "x" (for a loss "z", given its targets y) and each parameter by name: below
-    1e-7 the gradient is right, a wrong one gives about 1. Works on a copy, on the device of x (NumPy for a list).
+    Returns the relative error for the input "x" (for a loss "z", given its targets y) and each parameter by name. Below
+    1e-7 the gradient is right; a wrong one gives about the relative size of the mistake, infinity where there is NaN.
+    Works on a copy, with the weights it has or else new ones, on the device of x (NumPy for a list). Raises OptionError
+    for what is neither a layer nor a loss.
 
     Each gradient g is tried along a random direction u: <g, u> against the slope of L = <dy, f> for a random dy, so the
     cost is a few forward passes for each parameter, however large. A point where a function has a kink, such as x = 0
@@ -48,17 +53,19 @@ def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False
 
     targets: dict[str, tuple[Array, Array]] = {}  # name: (array to vary, its gradient)
     if isinstance(layer, Loss):
-        _, cache = layer.forward(x, y)
-        targets["z"] = (xp.asarray(x, copy=True), layer.backward(cache))
+        loss, y = layer, layer.targets(y, x.shape[-1], where, "float64")
+        _, cache = loss.forward(x, y)
+        targets["z"] = (xp.asarray(x, copy=True), loss.backward(cache))
 
         def value() -> float:
-            return float(layer.forward(targets["z"][0], y)[0])
+            return float(loss.forward(targets["z"][0], y)[0])
 
     else:
-        net = copy.deepcopy(layer)
-        if not net.initialised:
-            net.init(seed, device=where, dtype="float64")
-        net.to(where, "float64")
+        source: Layer = instance("what gradcheck checks", layer, Layer)
+        net = copy.deepcopy(source)
+        net.init(seed, device=where, dtype="float64")
+        with contextlib.suppress(NotInitialised):  # it may be a part of a network that has its weights
+            net.load_state_dict(source.state_dict())
         key = (seed, 0)
         output, cache = net.forward(x, train=train, key=key)
         dy = random(output.shape)
@@ -81,7 +88,8 @@ def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False
         numeric, exact = slope(along), float(xp.sum(gradient * u))
         array[...] = start
         typical = math.sqrt(float(xp.sum(gradient * gradient)))  # of <g, u>, where that happens to be near 0
-        errors[name] = abs(numeric - exact) / (max(abs(numeric), abs(exact), typical) or 1.0)
+        error = abs(numeric - exact) / (max(abs(numeric), abs(exact), typical) or 1.0)
+        errors[name] = math.inf if math.isnan(error) else error
     return errors
 
 

@@ -15,7 +15,7 @@ import gpunn
 PACKAGE = Path(gpunn.__file__).parent
 # Each floor may use those before it, and itself.
 FLOORS = [
-    {"errors"},
+    {"errors", "checks"},
     {"rng", "device"},
     {"kernels", "ops"},
     {"init", "params"},

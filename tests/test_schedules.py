@@ -54,7 +54,7 @@ def test_an_optimiser_follows_its_schedule():
     ],
 )
 def test_constants_out_of_range_are_named(make):
-    with pytest.raises(gn.OptionError, match=r"must be (at least|between) .*, got "):
+    with pytest.raises(gn.OptionError, match=r"must be (at least|a whole number, [01] or more).*, got "):
         make()
 
 

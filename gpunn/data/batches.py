@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gpunn.checks import whole
 from gpunn.device import Array, device_of
 from gpunn.errors import DataError, DeviceMismatch, OptionError
 from gpunn.rng import generator
@@ -31,8 +32,7 @@ class Batches:
         drop_last: bool = False,
         dtype: str = "float32",
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size must be a whole number above 0, got {batch_size!r}")
+        batch_size = whole("batch_size", batch_size, at_least=1)
         if dtype not in ("float32", "float64"):
             raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
         self.device, where = device_of(x), device_of(y)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gpunn import ops
+from gpunn.checks import instance, number
 from gpunn.device import Array
 from gpunn.errors import OptionError
-from gpunn.layers.base import Layer
+from gpunn.layers.base import Layer, Shape
 
 __all__ = [
     "ELU",
@@ -42,6 +43,9 @@ class Activation(Layer):
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         return self.f_backward(dy, cache, **self.constants)
 
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return shape
+
 
 class Identity(Layer):
     """y = x, the output that goes with losses on real numbers: MeanSquaredError, MeanAbsoluteError, Huber."""
@@ -51,6 +55,9 @@ class Identity(Layer):
 
     def backward(self, dy: Array, cache: None, *, need_dx: bool = True) -> Array | None:
         return dy
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return shape
 
 
 class Sigmoid(Activation):
@@ -82,9 +89,7 @@ class LeakyReLU(Activation):
     keeps = "x"
 
     def __init__(self, alpha: float = 0.01) -> None:
-        if not 0.0 <= alpha <= 1.0:
-            raise OptionError(f"LeakyReLU: alpha must lie between 0 and 1, got {alpha}")
-        self.alpha = alpha
+        self.alpha = number("LeakyReLU: alpha", alpha, at_least=0.0, at_most=1.0)
         self.constants = {"alpha": alpha}
 
 
@@ -95,9 +100,7 @@ class ELU(Activation):
     f_backward = staticmethod(ops.elu_backward)
 
     def __init__(self, alpha: float = 1.0) -> None:
-        if not alpha > 0.0:
-            raise OptionError(f"ELU: alpha must be above 0, got {alpha}")
-        self.alpha = alpha
+        self.alpha = number("ELU: alpha", alpha, above=0.0)
         self.constants = {"alpha": alpha}
 
 
@@ -131,7 +134,7 @@ class Softmax(Activation):
     f_backward = staticmethod(ops.softmax_backward)
 
 
-_BY_NAME = {
+_BY_NAME: dict[str, type[Layer]] = {
     "identity": Identity,
     "sigmoid": Sigmoid,
     "tanh": Tanh,
@@ -148,13 +151,13 @@ _BY_NAME = {
 def activation(which: str | Layer | type[Layer]) -> Layer:
     """The activation layer of that name, a new one of that class, or `which` itself where it is a layer.
 
-    Raises OptionError for an unknown name.
+    Raises OptionError for an unknown name, and for a layer with parameters, which is no activation.
     """
-    if isinstance(which, Layer):
-        return which
-    if isinstance(which, type) and issubclass(which, Layer):
-        return which()
-    try:
-        return _BY_NAME[which]()
-    except (KeyError, TypeError):
-        raise OptionError(f"activation {which!r} is not known; expected one of {', '.join(_BY_NAME)}") from None
+    if isinstance(which, str) and which in _BY_NAME:
+        which = _BY_NAME[which]
+    elif not isinstance(which, Layer | type):
+        raise OptionError(f"activation {which!r} is not known; expected one of {', '.join(_BY_NAME)}")
+    layer = instance("an activation", which, Layer)
+    if layer.params():
+        raise OptionError(f"{layer!r} has parameters: it is a layer to be put among the others, not an activation")
+    return layer

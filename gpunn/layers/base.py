@@ -28,7 +28,7 @@ import numpy as np
 
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
-from gpunn.params import Buffer, Param, ParamStore, read_state, write_state
+from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, read_state, write_state
 
 __all__ = ["Layer"]
 
@@ -60,16 +60,18 @@ class Layer:
     def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Array | None:
         """dx = dL/dx, given dy = dL/dy and the cache of the forward pass; adds to the gradients of the parameters.
 
-        `need_dx` is False where nobody will look at dx; a layer may then return None and save the work.
+        `need_dx` is False where nobody will look at dx; a layer may then return None and save the work. A cache is good
+        for one backward pass.
         """
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """The shape of one output, given that of one input (without the batch axis); None stands for unknown.
 
-        Raises ShapeError where the layer cannot take such an input.
+        With it, layers that do not fit are found when a network is built, and `summary` knows more. Raises ShapeError
+        where the layer cannot take such an input.
         """
-        return shape
+        return None
 
     # --- what every layer can do
 
@@ -83,8 +85,14 @@ class Layer:
         return y if self.output is None else self.output.infer(y)
 
     def children(self) -> dict[str, "Layer"]:
-        """The layers directly inside this one, by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Layer)}
+        """The layers directly inside this one, by name: those in its attributes, or in lists that are attributes."""
+        found: dict[str, Layer] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                found |= {f"{name}{i}": item for i, item in enumerate(value, start=1) if isinstance(item, Layer)}
+            elif isinstance(value, Layer):
+                found[name] = value
+        return found
 
     def walk(self) -> Iterator[tuple[str, "Layer"]]:
         """This layer and all inside it, each once, with its full name such as "residual1.linear2"."""
@@ -120,7 +128,7 @@ class Layer:
     def store(self) -> ParamStore:
         """The flat arrays that hold the parameters. Raises NotInitialised before `init`."""
         if self._store is None:
-            raise NotInitialised("this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer")
+            raise NotInitialised(NO_WEIGHTS)
         return self._store
 
     @property
@@ -148,6 +156,7 @@ class Layer:
         return self
 
     def _place(self, where: str | Device | None, dtype: str) -> None:
+        dtype = str(dtype)
         if dtype not in ("float32", "float64"):
             raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
         params, buffers = self.params(), self.buffers()
@@ -206,11 +215,13 @@ class Layer:
     def _summary(self, input_shape: Shape | None = None) -> str:
         rows = [("layer", "output", "parameters")]
         shape = input_shape
+        counted: set[int] = set()
         for name, layer in self.children().items() or {type(self).__name__.lower(): self}.items():
             shape = layer.output_shape(shape)
-            size = sum(param.size for param in layer.params().values())
+            params = {id(param): param.size for param in layer.params().values() if id(param) not in counted}
+            counted |= params.keys()  # one that is used again counts once
             text = "?" if shape is None else "(" + ", ".join(["N", *map(str, shape)]) + ")"
-            rows.append((f"{name} ({type(layer).__name__})", text, f"{size:,}"))
+            rows.append((f"{name} ({type(layer).__name__})", text, f"{sum(params.values()):,}"))
         if self.output is not None:
             rows.append((f"output ({type(self.output).__name__})", rows[-1][1], "0"))
         total = sum(param.size for param in self.params().values())
@@ -220,10 +231,9 @@ class Layer:
         return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters"])
 
     def _check_input(self, x: Array, value: Array, shape: Shape) -> None:
-        """Raise an error that says what is wrong with a batch x for which `value` (a parameter) cannot be used.
-
-        Called once a cheap test has failed, so it may look closely.
-        """
+        """Raise an error that says why a batch x cannot be used with `value`, a parameter, if it is not (N, *shape)."""
+        if type(x) is type(value) and x.dtype == value.dtype and x.shape[1:] == shape and x.device == value.device:
+            return
         where = type(self).__name__
         here, there = device_of(value), device_of(x)  # the second raises DtypeError for what is no array
         if here != there:
@@ -236,6 +246,7 @@ class Layer:
                 f"{where} computes in {value.dtype} and was given {x.dtype}: convert the input, or choose the "
                 "network's data type with net.init(dtype=...)"
             )
-        hint = "; put gn.Flatten() before it" if x.ndim > 2 and math.prod(x.shape[1:]) == math.prod(shape) else ""
-        expected = ", ".join(["N", *map(str, shape)])
-        raise ShapeError(f"{where} expects inputs of shape ({expected}), got {tuple(x.shape)}{hint}")
+        if x.shape[1:] != shape:
+            hint = "; put gn.Flatten() before it" if x.ndim > 2 and math.prod(x.shape[1:]) == math.prod(shape) else ""
+            expected = ", ".join(["N", *map(str, shape)])
+            raise ShapeError(f"{where} expects inputs of shape ({expected}), got {tuple(x.shape)}{hint}")

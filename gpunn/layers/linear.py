@@ -16,7 +16,7 @@ class Linear(Layer):
     """y = x W + b: every output sees every input. x (N, n_in), W (n_in, n_out), b (n_out,), y (N, n_out).
 
     `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
-    out. The gradients are derived in `gpunn.ops.linear`. Raises ShapeError for a size below 1.
+    out. The gradients are derived in `gpunn.ops.linear`. Raises OptionError for a size below 1.
     """
 
     def __init__(
@@ -28,14 +28,13 @@ class Linear(Layer):
         init: str | Initializer = "he",
         bias_init: str | Initializer = "zeros",
     ) -> None:
-        self.n_in, self.n_out, self.bias = n_in, n_out, bias
         self.W = Param((n_in, n_out), init)
         self.b = Param((n_out,), bias_init, decay=False) if bias else None
+        (self.n_in, self.n_out), self.bias = self.W.shape, bias
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
         W = self.W.value
-        if type(x) is not type(W) or x.dtype != W.dtype or x.shape[1:] != (self.n_in,) or x.device != W.device:
-            self._check_input(x, W, (self.n_in,))
+        self._check_input(x, W, (self.n_in,))
         return linear(x, W, self.b.value if self.b else None), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:

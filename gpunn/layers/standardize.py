@@ -1,9 +1,10 @@
 """Standardisation: features of any size and unit brought to a common scale."""
 
+import math
 from typing import Any
 
 from gpunn.device import Array, device
-from gpunn.errors import ShapeError
+from gpunn.errors import DataError, ShapeError
 from gpunn.layers.base import Layer, Shape
 from gpunn.params import Buffer
 
@@ -19,23 +20,29 @@ class Standardize(Layer):
 
     def __init__(self, mean: Any, std: Any) -> None:
         self.mean, self.std = Buffer(mean), Buffer(std)
-        if len(self.mean.initial.shape) != 1 or self.mean.initial.shape != self.std.initial.shape:
-            raise ShapeError(
-                f"Standardize expects mean and std of one shape (D,), got {self.mean.initial.shape} "
-                f"and {self.std.initial.shape}"
-            )
+        m, s = self.mean.initial, self.std.initial
+        if len(m.shape) != 1 or m.shape != s.shape:
+            raise ShapeError(f"Standardize expects mean and std of one shape (D,), got {m.shape} and {s.shape}")
+        if not ((abs(m) < math.inf) & (s > 0.0) & (s < math.inf)).all():
+            raise DataError("Standardize expects finite means, and finite standard deviations above 0")
 
     @classmethod
     def of(cls, X: Any) -> "Standardize":
-        """The layer that gives each column of X (N, D) mean 0 and standard deviation 1."""
-        X = device("cpu").asarray(X, "float64")
+        """The layer that gives each column of X (N, D) mean 0 and standard deviation 1.
+
+        X as it reaches the layer: bytes (uint8) are taken as numbers from 0 to 1, as the Trainer gives them.
+        """
+        here = device("cpu")
+        X = here.asarray(X)
+        X = here.asarray(X, "float64") / (255 if X.dtype == here.dtype("uint8") else 1)
+        if len(X.shape) != 2 or X.shape[0] == 0:
+            raise ShapeError(f"Standardize.of expects data of shape (N, D) with at least one row, got {X.shape}")
         mean, std = X.mean(axis=0), X.std(axis=0)
         return cls(mean, std + (std <= 1e-12 * abs(mean)))  # which is 0 but for the rounding of the mean
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, None]:
         mean = self.mean.value
-        if type(x) is not type(mean) or x.dtype != mean.dtype or x.shape[1:] != mean.shape or x.device != mean.device:
-            self._check_input(x, mean, tuple(mean.shape))
+        self._check_input(x, mean, tuple(mean.shape))
         return (x - mean) / self.std.value, None
 
     def backward(self, dy: Array, cache: None, *, need_dx: bool = True) -> Array | None:

@@ -1,14 +1,15 @@
 """The multilayer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from gpunn.checks import instance
 from gpunn.errors import OptionError
 from gpunn.init import Initializer
-from gpunn.layers import Layer, Linear, Sequential, activation
+from gpunn.layers import ELU, GELU, Layer, LeakyReLU, Linear, ReLU, Sequential, SiLU, Softplus, activation
 
 __all__ = ["mlp"]
 
-_FOR_RELU = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus")  # functions that pass about half of their input
+_LIKE_RELU = ReLU | LeakyReLU | ELU | GELU | SiLU | Softplus  # functions that pass about half of their input
 
 Which = str | Layer | type[Layer]
 
@@ -32,19 +33,18 @@ def mlp(
     layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin and "xavier" for
     all others, unless one is named. Raises OptionError for fewer than two sizes or a wrong number of activations.
     """
-    if len(sizes) < 2:
-        raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {list(sizes)}")
+    if not isinstance(sizes, Iterable) or len(sizes := list(sizes)) < 2:
+        raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {sizes!r}")
     n_hidden = len(sizes) - 2
-    kinds = [hidden] * n_hidden if isinstance(hidden, str | Layer | type) else list(hidden)
+    kinds = [hidden] * n_hidden if isinstance(hidden, str | Layer | type) else instance("hidden", hidden, Sequence)
     if len(kinds) != n_hidden:
         raise OptionError(
-            f"mlp of sizes {list(sizes)} has {n_hidden} hidden layers but hidden= names {len(kinds)} activations"
+            f"mlp of sizes {sizes} has {n_hidden} hidden layers but hidden= names {len(kinds)} activations"
         )
     layers: list[Layer] = []
-    for n_in, n_out, kind in zip(sizes[:-1], sizes[1:], [*kinds, None], strict=True):
-        function = None if kind is None else activation(kind)
-        fitting = "he" if type(function).__name__ in _FOR_RELU else "xavier"
+    functions = [activation(kind) for kind in kinds]
+    for n_in, n_out, function in zip(sizes[:-1], sizes[1:], [*functions, None], strict=True):
+        fitting = "he" if isinstance(function, _LIKE_RELU) else "xavier"
         layers.append(Linear(n_in, n_out, init=init or fitting, bias_init=bias_init))
-        if function is not None:
-            layers.append(function)
+        layers += [function] if function else []
     return Sequential(*layers, output=output)

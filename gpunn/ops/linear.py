@@ -13,8 +13,8 @@ __all__ = ["linear", "linear_backward"]
 def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
     """y = x W + b, for x (N, D), W (D, M), b (M,); returns y (N, M).
 
-    Row n of y is y_n = sum_d x_nd W_d + b: each neuron's weighted input (Nielsen, chapter 2, equation 25, transposed so
-    that one row is one example). `out`: where y may be put.
+    Row n of y is y_n = sum_d x_nd W_d + b: the weighted inputs of the neurons for one example (inside the sigma of
+    Nielsen, chapter 2, equation 25, where an example is a column instead of a row). `out`: where y may be put.
     """
     xp = namespace(x)
     y = xp.matmul(x, W, out=out)  # (N, M)

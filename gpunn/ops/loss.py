@@ -3,7 +3,7 @@
 Symbols: N rows, C outputs; z (N, C), y (N, C) the targets, L a 0-d array. A forward pass returns (L, saved), and the
 backward pass takes what was saved: dz = dL/dz, for the mean over the batch, so it carries the 1/N.
 
-Each is written so that logits of +-1e4 give finite numbers: no exponential of a positive number is taken, no logarithm
+Each is written so that logits of +-1e4 give finite numbers: no exponential is taken that could overflow, no logarithm
 of a probability that has become 0.
 """
 
@@ -40,7 +40,7 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 @op
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
-    """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, equation 80).
+    """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, ch. 3, eq. 80).
 
     log p_c = z_c - max z - log sum_k e^(z_k - max z) is taken directly, never as the logarithm of p. Saves p.
     """
@@ -52,7 +52,7 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
 @op
 def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
-    """dz = (p - y) / N: the softmax and the logarithm cancel (Nielsen, equation 84)."""
+    """dz = (p - y) / N: the softmax and the logarithm cancel (Nielsen, chapter 3, equation 84)."""
     dz = p - y
     dz /= p.shape[0]
     return dz
@@ -60,7 +60,7 @@ def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
 
 @op
 def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
-    """L = -1/N sum_n sum_c (y log a + (1 - y) log(1 - a)) with a = sigmoid(z), for 0 <= y <= 1 (Nielsen, equation 63).
+    """L = -1/N sum_n sum_c (y log a + (1 - y) log(1 - a)) with a = sigmoid(z), 0 <= y <= 1 (Nielsen, ch. 3, eq. 63).
 
     Each term equals max(z, 0) - z y + log(1 + e^-|z|). Saves a.
     """
@@ -73,7 +73,7 @@ def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
 @op
 def sigmoid_cross_entropy_backward(a: Array, y: Array) -> Array:
-    """dz = (a - y) / N: the slope of the sigmoid cancels, so a wrong neuron learns fast (Nielsen, equation 68)."""
+    """dz = (a - y) / N: the slope of the sigmoid cancels, so a wrong neuron learns fast (Nielsen, ch. 3, eq. 66)."""
     dz = a - y
     dz /= a.shape[0]
     return dz
@@ -81,7 +81,7 @@ def sigmoid_cross_entropy_backward(a: Array, y: Array) -> Array:
 
 @op
 def quadratic(z: Array, y: Array) -> tuple[Array, Array]:
-    """L = 1/(2N) sum_n |y_n - a_n|^2 with a = sigmoid(z) (Nielsen, equation 6). Saves a."""
+    """L = 1/(2N) sum_n |y_n - a_n|^2 with a = sigmoid(z) (Nielsen, chapter 1, equation 6). Saves a."""
     a = sigmoid(z)
     error = a - y
     error *= error
@@ -90,7 +90,10 @@ def quadratic(z: Array, y: Array) -> tuple[Array, Array]:
 
 @op
 def quadratic_backward(a: Array, y: Array) -> Array:
-    """dz = (a - y) a (1 - a) / N: with the slope of the sigmoid: a neuron surely wrong learns slowly (equation 30)."""
+    """dz = (a - y) a (1 - a) / N (Nielsen, chapter 2, equation 30).
+
+    The slope of the sigmoid, a (1 - a), is near 0 where a is surely wrong: such a neuron learns slowly.
+    """
     dz = a - y
     dz *= a
     dz *= 1.0 - a
@@ -124,7 +127,7 @@ def mean_absolute_error_backward(r: Array) -> Array:
     """dz = sign(r) / (NC), where r = z - y; 0 at r = 0."""
     xp = namespace(r)
     dz = xp.astype(r > 0.0, r.dtype)
-    dz -= xp.astype(r < 0.0, r.dtype)  # sign(r): CuPy's own waits for the GPU, to see whether there is a NaN
+    dz -= xp.astype(r < 0.0, r.dtype)  # sign(r): array-api-compat's waits for the GPU, to mark the NaNs
     dz /= _size(r)
     return dz
 

@@ -1,8 +1,8 @@
 """One step of each optimiser on flat arrays: all parameters w (P,), their gradients g (P,), and what the optimiser
 keeps.
 
-These ops change w and the arrays after g in place; g stays as it is. t counts the steps from 1, eta is the learning
-rate.
+These ops change w and the arrays after g in place, and leave g as it is; only `clip_by_norm` changes g. t counts the
+steps from 1, eta is the learning rate.
 """
 
 import math
@@ -14,13 +14,13 @@ __all__ = ["adagrad", "adam", "clip_by_norm", "momentum", "nesterov", "rmsprop",
 
 
 @op
-def sgd(w: Array, g: Array, *, eta: float) -> None:
+def sgd(w: Array, g: Array, /, *, eta: float) -> None:
     """w <- w - eta g."""
     w -= eta * g
 
 
 @op
-def momentum(w: Array, g: Array, v: Array, *, eta: float, mu: float) -> None:
+def momentum(w: Array, g: Array, v: Array, /, *, eta: float, mu: float) -> None:
     """v <- mu v + g, w <- w - eta v (Polyak, 1964; in this form in Sutskever et al., 2013, with v scaled by -eta)."""
     v *= mu
     v += g
@@ -28,7 +28,7 @@ def momentum(w: Array, g: Array, v: Array, *, eta: float, mu: float) -> None:
 
 
 @op
-def nesterov(w: Array, g: Array, v: Array, *, eta: float, mu: float) -> None:
+def nesterov(w: Array, g: Array, v: Array, /, *, eta: float, mu: float) -> None:
     """v <- mu v + g, w <- w - eta (g + mu v): a look ahead along v (Nesterov, 1983; Sutskever et al., 2013)."""
     v *= mu
     v += g
@@ -37,7 +37,7 @@ def nesterov(w: Array, g: Array, v: Array, *, eta: float, mu: float) -> None:
 
 @op
 def adam(
-    w: Array, g: Array, m: Array, v: Array, *, eta: float, beta1: float, beta2: float, epsilon: float, t: int
+    w: Array, g: Array, m: Array, v: Array, /, *, eta: float, beta1: float, beta2: float, epsilon: float, t: int
 ) -> None:
     """m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, w <- w - eta m^ / (sqrt(v^) + epsilon).
 
@@ -56,7 +56,7 @@ def adam(
 
 
 @op
-def rmsprop(w: Array, g: Array, v: Array, *, eta: float, rho: float, epsilon: float) -> None:
+def rmsprop(w: Array, g: Array, v: Array, /, *, eta: float, rho: float, epsilon: float) -> None:
     """v <- rho v + (1 - rho) g^2, w <- w - eta g / (sqrt(v) + epsilon) (Tieleman and Hinton, 2012)."""
     v *= rho
     v += (1.0 - rho) * (g * g)
@@ -66,7 +66,7 @@ def rmsprop(w: Array, g: Array, v: Array, *, eta: float, rho: float, epsilon: fl
 
 
 @op
-def adagrad(w: Array, g: Array, v: Array, *, eta: float, epsilon: float) -> None:
+def adagrad(w: Array, g: Array, v: Array, /, *, eta: float, epsilon: float) -> None:
     """v <- v + g^2, w <- w - eta g / (sqrt(v) + epsilon) (Duchi, Hazan and Singer, 2011)."""
     v += g * g
     root = namespace(w).sqrt(v)
@@ -75,7 +75,7 @@ def adagrad(w: Array, g: Array, v: Array, *, eta: float, epsilon: float) -> None
 
 
 @op
-def clip_by_norm(g: Array, *, limit: float) -> Array:
+def clip_by_norm(g: Array, /, *, limit: float) -> Array:
     """g <- g min(1, limit / |g|), in place; returns |g|, the Euclidean norm, as a 0-d array (Pascanu et al., 2013).
 
     The norm stays on the device: nothing waits for it.

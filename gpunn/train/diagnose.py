@@ -3,12 +3,12 @@
 from gpunn.device import Array, namespace
 from gpunn.layers import Layer, Sequential
 
-__all__ = ["where_not_finite"]
+__all__ = ["finite", "where_not_finite"]
 
 
 def where_not_finite(layer: Layer, x: Array, name: str = "") -> str | None:
     """Where NaN or infinity first turns up as x passes through the layers: "the output of linear2", or None."""
-    if not _finite(x):
+    if not finite(x):
         return "the inputs"
     if isinstance(layer, Sequential):
         passing = x
@@ -18,11 +18,12 @@ def where_not_finite(layer: Layer, x: Array, name: str = "") -> str | None:
                 return found
             passing = child.infer(passing)
     for param_name, param in layer.params().items():
-        if not _finite(param.value):
+        if not finite(param.value):
             return f"the weights {name}.{param_name}" if name else f"the weights {param_name}"
-    return None if _finite(layer.infer(x)) else f"the output of {name or type(layer).__name__}"
+    return None if finite(layer.infer(x)) else f"the output of {name or type(layer).__name__}"
 
 
-def _finite(x: Array) -> bool:
+def finite(x: Array) -> bool:
+    """Whether all numbers are: none is NaN or infinity."""
     xp = namespace(x)
     return bool(xp.all(xp.isfinite(x)))

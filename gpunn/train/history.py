@@ -13,6 +13,11 @@ __all__ = ["History"]
 Row = dict[str, float]
 
 
+def badness(column: str, value: float) -> float:
+    """`value` of a column, turned so that less is better: an accuracy is better where it is higher."""
+    return -value if "accuracy" in column else value
+
+
 class History:
     """One row an epoch: epoch, step, lr, loss, seconds, and with validation data valid_loss (and valid_accuracy).
 
@@ -44,9 +49,8 @@ class History:
 
     def best(self, column: str) -> Row | None:
         """The row in which `column` was best, the first of them: highest for an accuracy, lowest for a loss."""
-        sign = -1.0 if "accuracy" in column else 1.0
         values = self[column]
-        found = min(range(len(values)), key=lambda i: (math.isnan(values[i]), sign * values[i]), default=None)
+        found = min(range(len(values)), key=lambda i: (math.isnan(values[i]), badness(column, values[i])), default=None)
         return None if found is None else self.rows[found]
 
     def to_csv(self) -> str:

@@ -98,10 +98,9 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     loss = make_loss(config, train)
     n_out = len(train.classes) or train.y[0].size
     net = mlp([train.x.shape[1], *config.hidden, n_out], hidden=config.activation, output=loss.output)
-    in_bytes = train.x.dtype == np.uint8  # which the trainer divides by 255
-    white = 1.0 if in_bytes else float(train.x.max())
+    white = 1.0 if train.x.dtype == np.uint8 else float(train.x.max())  # bytes the trainer divides by 255
     if train.image_shape is None:
-        net = Sequential(Standardize.of(train.x / 255 if in_bytes else train.x), *net.layers, output=net.output)
+        net = Sequential(Standardize.of(train.x), *net.layers, output=net.output)
     elif white > 1.0:
         scale = np.full(train.x.shape[1], white)
         net = Sequential(Standardize(0 * scale, scale), *net.layers, output=net.output)

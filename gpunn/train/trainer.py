@@ -1,6 +1,8 @@
 """The training loop."""
 
+import itertools
 import math
+import numbers
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
+from gpunn.checks import instance, number, whole
 from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
@@ -16,8 +19,8 @@ from gpunn.errors import DataError, Diverged, DtypeError, OptionError
 from gpunn.layers import Layer, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
-from gpunn.train.diagnose import where_not_finite
-from gpunn.train.history import History, Row
+from gpunn.train.diagnose import finite, where_not_finite
+from gpunn.train.history import History, Row, badness
 
 __all__ = ["Callback", "Trainer"]
 
@@ -50,7 +53,9 @@ class Trainer:
 
     A network without weights is initialised with the seed, on the device, in `dtype` ("float32" or "float64"); one that
     has its weights keeps them and is moved. `clip_norm` shortens any gradient that is longer. Arrays of any library are
-    accepted and moved to the device once. Raises LossMismatch for a network whose output does not go with the loss.
+    accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets them as numbers
+    from 0 to 1. Raises LossMismatch for a network whose output does not go with the loss, OptionError, and
+    DeviceUnavailable.
     """
 
     def __init__(
@@ -64,12 +69,12 @@ class Trainer:
         seed: int = 0,
         clip_norm: float | None = None,
     ) -> None:
-        if not isinstance(net, Layer):
-            raise OptionError(f"a Trainer trains a gpunn layer, such as gn.Sequential(...); got {type(net).__name__}")
-        if clip_norm is not None and not clip_norm > 0.0:
-            raise OptionError(f"clip_norm must be above 0, got {clip_norm}")
-        self.net, self.loss, self.optimizer = net, loss or SoftmaxCrossEntropy(), optimizer or Adam()
-        self.device, self.seed, self.clip_norm = find_device(device), seed, clip_norm
+        if clip_norm is not None:
+            number("clip_norm", clip_norm, above=0.0)
+        self.net = net = instance("the network to train", net, Layer)
+        self.loss = instance("loss", loss or SoftmaxCrossEntropy(), Loss)
+        self.optimizer = instance("optimizer", optimizer or Adam(), Optimizer)
+        self.device, self.seed, self.clip_norm = find_device(device), whole("seed", seed), clip_norm
         self._loss = pair(net, self.loss)
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
@@ -78,7 +83,7 @@ class Trainer:
         self.dtype = net.store.dtype
         self.state = self.optimizer.start(net.store)
         self.history = History()
-        self.best: dict[str, Any] = {}  # the best epoch so far, its figure, and its weights if they are to be restored
+        self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
@@ -105,16 +110,18 @@ class Trainer:
         """Train for `epochs` more epochs on data = (X, Y), and return the history of all epochs so far.
 
         `valid` is (X, Y) to measure on after every epoch, or a fraction of the data to set aside for it. The epoch
-        that is best in `monitor` ("valid_loss" where there is validation data, else "loss") is remembered: `patience`
-        ends training after so many epochs without a better one, `restore_best` puts back the weights of the best one
-        at the end. `verbose` prints a table with a line per epoch.
+        that is best in `monitor` ("valid_loss" where there is validation data, else "loss", which is of the weights
+        before each step) is remembered: `patience` ends training after so many epochs without a better one, counted
+        over all fits of this trainer, `restore_best` puts back the weights of the best one at the end. `verbose` prints
+        a table with a line per epoch.
 
-        A fit that was stopped goes on when called again, from the very batch it had come to. Raises
-        DataError, ShapeError or DtypeError for data that does not fit, Diverged when the loss is no longer a finite
-        number.
+        A fit that was stopped goes on when called again, from the very batch it had come to. Raises DataError,
+        ShapeError or DtypeError for data that does not fit, Diverged when the loss or a weight is no longer a finite
+        number: the network then has the weights from which the loss could not be computed.
         """
-        if not isinstance(epochs, int) or epochs < 0:
-            raise OptionError(f"epochs must be a whole number, 0 or more, got {epochs!r}")
+        whole("epochs", epochs)
+        if patience is not None:
+            whole("patience", patience, at_least=1)
         (x, y), valid = self._load_both(data, valid)
         monitor = self._monitored(monitor, valid)
         batches = Batches(x, y, batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last, dtype=self.dtype)
@@ -140,25 +147,26 @@ class Trainer:
         epochs: int,
         monitor: str,
         patience: int | None,
-        with_weights: bool,
+        restore_best: bool,
         callbacks: list[Callback],
     ) -> None:
+        good = None  # where training stood when all was last seen to be well
         for epoch in range(self.epoch, self.epoch + epochs):
             begun = time.perf_counter()
             for x, y in batches.epoch(epoch, start=self.batch):
-                self.losses.add(self._update(x, y), x.shape[0])
-                self.batch += 1
-                if self.batch % READ_EVERY == 0 and not self.device.on_host:
-                    self._check_losses(batches)
+                if not self.device.on_host and (good is None or self.batch % READ_EVERY == 0):
+                    self._check_losses(batches, good)
+                    good = self._snapshot()
+                self._advance(x, y)
                 for callback in callbacks:
                     callback.on_step(self)
                 if self.stop and self.batch < len(batches):
-                    self._check_losses(batches)
+                    self._check_losses(batches, good)
                     self.seconds += time.perf_counter() - begun
                     return
-            self._check_losses(batches)
-            row = self._end_epoch(valid, begun)
-            self._remember_best(row, monitor, with_weights)
+            self._check_losses(batches, good)
+            row = self._end_epoch(batches, valid, begun)
+            self._remember_best(row, monitor, restore_best)
             for callback in callbacks:
                 callback.on_epoch(self, row)
             if self.stop or (patience is not None and self.epoch - self.best["epoch"] >= patience):
@@ -170,17 +178,18 @@ class Trainer:
         x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
-        return self._update(self._scaled(self._move(x)), y, check=True)
+        return self._update(self._scaled(self._move(x)), y, new=True)
 
-    def _update(self, x: Array, y: Any, check: bool = False) -> Array:
+    def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
+        """`new` data is checked; `look` at the loss even where that waits for a GPU."""
         net = self.net
         z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
-        if check:
-            look = self.device.on_host or not self.device.holds(y)  # at labels on a GPU, one would wait for it
-            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype, look)
+        if new:
+            on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
+            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host)
         loss, loss_cache = self._loss.forward(z, y)
-        if self.device.on_host and not math.isfinite(loss):
-            raise self._diverged(x, float(loss), self.steps)
+        if (look or self.device.on_host) and not math.isfinite(loss):
+            raise self._diverged([x], float(loss), self.steps)
         net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
         if self.clip_norm is not None:
             ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
@@ -188,54 +197,85 @@ class Trainer:
         self.steps += 1
         return loss
 
-    def _end_epoch(self, valid: tuple[Array, Array] | None, begun: float) -> Row:
+    def _advance(self, x: Array, y: Array, look: bool = False) -> None:
+        self.losses.add(self._update(x, y, look=look), x.shape[0])
+        self.batch += 1
+
+    def _end_epoch(self, batches: Batches, valid: tuple[Array, Array] | None, begun: float) -> Row:
         lr = self.optimizer.lr(self.steps - 1)
         row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
+        if not finite(self.net.store.values):  # the last step may have done that
+            raise self._diverged(self._pieces(batches.x), "NaN or infinite", self.steps - 1, "weights")
         if valid is not None:
             row |= {f"valid_{name}": value for name, value in self._measure(*valid).items()}
             if not math.isfinite(row["valid_loss"]):
-                raise self._diverged(
-                    next(self._pieces(valid[0], 1024)), row["valid_loss"], self.steps - 1, "validation loss"
-                )
+                raise self._diverged(self._pieces(valid[0]), row["valid_loss"], self.steps - 1, "validation loss")
         row["seconds"] = self.seconds + time.perf_counter() - begun
         self.history.rows.append(row)
         self.epoch, self.batch, self.losses, self.seconds = self.epoch + 1, 0, Mean(), 0.0
         return row
 
-    def _remember_best(self, row: Row, monitor: str, with_weights: bool) -> None:
-        if self.history.best(monitor) is row:
-            self.best = {"epoch": self.epoch, monitor: row[monitor]}
-            if with_weights:
+    def _remember_best(self, row: Row, monitor: str, restore_best: bool) -> None:
+        if self.best.get("monitor") != monitor or (restore_best and "weights" not in self.best):
+            self.best = {}  # of another figure, or of weights that were not kept: begin anew
+        if not self.best or badness(monitor, row[monitor]) < badness(monitor, self.best["value"]):
+            self.best = {"epoch": self.epoch, "monitor": monitor, "value": row[monitor]}
+            if restore_best:
                 self.best["weights"] = self.net.state_dict()
 
-    def _check_losses(self, batches: Batches) -> None:
-        """Raise Diverged if a loss since the last look is not finite."""
-        losses = self.losses.look()
-        for step, loss in enumerate(losses, start=self.steps - len(losses)):
-            if not math.isfinite(loss):
-                raise self._diverged(next(self._pieces(batches.x, batches.batch_size)), loss, step)
+    def _kept(self) -> list[Array]:
+        """All arrays that training changes."""
+        store = self.net.store
+        return [store.values, *self.state.values(), *(buffer.value for buffer in store.buffers.values())]
 
-    def _diverged(self, x: Array, loss: float, step: int, what: str = "loss") -> Diverged:
+    def _snapshot(self) -> tuple[Any, ...]:
+        arrays = [self.device.xp.asarray(array, copy=True) for array in self._kept()]
+        return self.steps, self.batch, self.losses.total, self.losses.weight, arrays
+
+    def _check_losses(self, batches: Batches, good: tuple[Any, ...] | None) -> None:
+        """Raise Diverged if a loss since the last look is not finite.
+
+        The weights are no longer finite either by then: so go back to where all was well, and look at each step.
+        """
+        losses, done = self.losses.look(), self.steps
+        wrong = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if wrong is None or good is None:
+            return
+        self.steps, self.batch, total, weight, arrays = good
+        self.losses = Mean(total, weight)
+        for array, before in zip(self._kept(), arrays, strict=True):
+            array[...] = before
+        for x, y in itertools.islice(batches.epoch(self.epoch, start=self.batch), done - self.steps):
+            self._advance(x, y, look=True)
+        raise self._diverged([], losses[wrong], done - len(losses) + wrong)  # only the first time: not by the steps
+
+    def _diverged(self, pieces: Iterable[Array], value: object, step: int, what: str = "loss") -> Diverged:
         with np.errstate(all="ignore"):
-            where = where_not_finite(self.net, x) or "the loss itself"
+            found = (where_not_finite(self.net, x) for x in pieces)
+            where = next(filter(None, found), "the loss itself")
+        mend = f"Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
         return Diverged(
-            f"the {what} became {loss} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
-            f"finite are in {where}. Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
+            f"the {what} became {value} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
+            f"finite are in {where}. {'Remove such rows, or fill them in' if where == 'the inputs' else mend}"
         )
 
     # --- using the network
 
     def evaluate(self, data: Any, batch_size: int = 1024) -> dict[str, float]:
-        """{"loss": ..., "accuracy": ...} on data = (X, Y), over all rows; accuracy where targets are classes."""
+        """{"loss": ..., "accuracy": ...} on data = (X, Y), over all rows; accuracy where targets are classes.
+
+        `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
+        """
         return self._measure(*self._load(data), batch_size)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
 
-        They come as an array of the library and device of X; as NumPy for a list.
+        They come as an array of the library and device of X; as NumPy for a list. Raises DataError, ShapeError or
+        DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        answers = [output(self.net.infer(x)) for x in self._pieces(self._move(X), batch_size)]
+        answers = [output(self.net.infer(x)) for x in self._pieces(self._inputs(X), batch_size)]
         try:
             like = device_of(X)
         except DtypeError:
@@ -244,17 +284,15 @@ class Trainer:
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
         losses, right = Mean(), 0.0
-        for number, piece in enumerate(self._pieces(x, batch_size)):
-            z, t = self.net.infer(piece), rows(y, number * batch_size, batch_size)
+        for i, piece in enumerate(self._pieces(x, batch_size)):
+            z, t = self.net.infer(piece), rows(y, i * batch_size, batch_size)
             losses.add(self._loss.forward(z, t)[0], piece.shape[0])
             if self.loss.classifies:
                 right += float(self.loss.correct(z, t))
         return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
 
-    def _pieces(self, x: Array, size: int) -> Iterator[Array]:
-        if x.shape[0] == 0:
-            raise DataError("the data has no rows")
-        for first in range(0, x.shape[0], size):
+    def _pieces(self, x: Array, size: int = 1024) -> Iterator[Array]:
+        for first in range(0, x.shape[0], whole("batch_size", size, at_least=1)):
             yield self._scaled(rows(x, first, size))
 
     # --- bringing data in
@@ -266,10 +304,24 @@ class Trainer:
         else:
             x = to_host(x)
             in_bytes = x.dtype == np.uint8
-        return self.device.asarray(x, None if in_bytes else self.dtype)
+        x = self.device.asarray(x, None if in_bytes else self.dtype)
+        if len(x.shape) == 0 or x.shape[0] == 0:
+            raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows")
+        return x
 
     def _scaled(self, x: Array) -> Array:
         return as_input(x, self.net.store.values.dtype, self.device.xp)
+
+    def _inputs(self, x: Any) -> Array:
+        """Inputs on the device, checked: at least one row, all numbers finite."""
+        x, xp = self._move(x), self.device.xp
+        if x.dtype != xp.uint8 and not finite(x):
+            bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
+            row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
+            raise DataError(
+                f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
+            )
+        return x
 
     def _load(self, data: Any) -> tuple[Array, Array]:
         """Inputs and targets on the device, checked."""
@@ -277,16 +329,7 @@ class Trainer:
             x, y = data
         except (TypeError, ValueError):
             raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
-        x, xp = self._move(x), self.device.xp
-        if len(x.shape) == 0 or x.shape[0] == 0:
-            raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows to train on")
-        finite = x.dtype == xp.uint8 or xp.all(xp.isfinite(x))
-        if not bool(finite):
-            bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
-            row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
-            raise DataError(
-                f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
-            )
+        x = self._inputs(x)
         n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
         y = self._loss.targets(y, n_out, self.device, self.dtype)
         if x.shape[0] != y.shape[0]:
@@ -295,9 +338,9 @@ class Trainer:
 
     def _load_both(self, data: Any, valid: Any) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
         x, y = self._load(data)
-        if not isinstance(valid, int | float):
+        if not isinstance(valid, numbers.Real):
             return (x, y), None if valid is None else self._load(valid)
-        rest, part = (self.device.asarray(numbers) for numbers in split_rows(x.shape[0], valid, self.seed))
+        rest, part = (self.device.asarray(chosen) for chosen in split_rows(x.shape[0], float(valid), self.seed))
         take = self.device.xp.take
         return (take(x, rest, axis=0), take(y, rest, axis=0)), (take(x, part, axis=0), take(y, part, axis=0))
 
@@ -312,7 +355,8 @@ class Trainer:
     def _check_order(self, **order: Any) -> None:
         if self.batch and order != self.order:
             raise OptionError(
-                f"the epoch that was begun had {self.order}, now it is {order}: go on with the same data and batches"
+                f"the epoch that was begun had {self.order}, now it is {order}: go on with the same data and batches, "
+                "or build a new Trainer"
             )
         self.order = order
 

@@ -84,9 +84,9 @@ def test_images_keep_their_axes(backend):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"batch_size": 0}, OptionError, "batch_size must be a whole number above 0, got 0"),
-        ({"batch_size": -3}, OptionError, "batch_size must be a whole number above 0, got -3"),
-        ({"batch_size": 2.5}, OptionError, "batch_size must be a whole number above 0, got 2.5"),
+        ({"batch_size": 0}, OptionError, "batch_size must be a whole number, 1 or more, got 0"),
+        ({"batch_size": -3}, OptionError, "batch_size must be a whole number, 1 or more, got -3"),
+        ({"batch_size": 2.5}, OptionError, "batch_size must be a whole number, 1 or more, got 2.5"),
         ({"dtype": "float16"}, OptionError, "dtype 'float16' is not known; expected float32 or float64"),
         ({"y": Y[:5]}, DataError, "23 inputs but 5 targets: each input needs one"),
         ({"x": X[:0], "y": Y[:0]}, DataError, "the data has no rows: nothing to train on"),

@@ -50,7 +50,7 @@ def test_what_is_no_array_is_named():
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (3, -1), (2.5, 1)])
 def test_sizes_must_be_whole_and_positive(sizes):
-    with pytest.raises(gn.ShapeError, match="every size must be a whole number above 0"):
+    with pytest.raises(gn.OptionError, match="must be a whole number, 1 or more, got"):
         gn.Linear(*sizes)
 
 

@@ -237,7 +237,7 @@ def test_a_folder_that_is_taken_away_during_the_run_is_named(monkeypatch):
         ({"data": "nan_test.npz"}, DataError),
         ({"data": "big.npz"}, DataError),
         ({"data": "big_test.npz"}, DataError),
-        ({"data": "numbers.npz", "loss": "softmax"}, DataError),
+        ({"data": "numbers.npz", "loss": "softmax"}, OptionError),
     ],
 )
 def test_nothing_is_written_before_options_and_data_were_looked_at(options, error):

