@@ -18,7 +18,7 @@ def instance(name: str, value: Any, kind: Any) -> Any:
         except TypeError:
             raise OptionError(f"{name} must be an object of the class: write {value.__name__}(...)") from None
     if not isinstance(value, kind):
-        raise OptionError(f"{name} must be a {kind.__name__}, got {value!r}")
+        raise OptionError(f"{name} must be an instance of {kind.__name__}, got {value!r}")
     return value
 
 

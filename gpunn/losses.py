@@ -86,8 +86,9 @@ class Loss:
                 f"{type(self).__name__} expects targets of shape {expected}; got {y.dtype} of shape {shape}{mend}"
             )
         if look:
+            y = xp.astype(y, xp.float64, copy=False)  # Booleans have no sum
             self._check_values(y)
-            if self.classifies and n_out > 1 and bool(xp.all((y == 0) | (y == 1)) & xp.all(_row_sums(y) == 1)):
+            if self.classifies and n_out > 1 and bool(xp.all((y == 0) | (y == 1)) & xp.all(xp.sum(y, axis=1) == 1)):
                 return device.asarray(xp.argmax(y, axis=1), "int64")
         return device.asarray(y, dtype)
 
@@ -122,11 +123,6 @@ def _check_labels(y: Array, n_out: int) -> None:
             f"label {int(y[row])} in row {row} is out of range: the network has {n_out} outputs, so labels go from 0 "
             f"to {n_out - 1}"
         )
-
-
-def _row_sums(y: Array) -> Array:
-    xp = namespace(y)
-    return xp.sum(xp.astype(y, xp.float64), axis=1)  # of bytes and Booleans too
 
 
 def _same_place(loss: Loss, z: Array, y: Array) -> None:
@@ -218,7 +214,8 @@ class SoftmaxCrossEntropy(_OnClasses):
 
     def _check_values(self, y: Array) -> None:
         super()._check_values(y)
-        xp, sums = namespace(y), _row_sums(y)
+        xp = namespace(y)
+        sums = xp.sum(y, axis=1)
         off = xp.abs(sums - 1.0)
         if bool(xp.any(off > 1e-3)):
             row = int(xp.argmax(off))

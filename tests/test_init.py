@@ -80,3 +80,33 @@ def test_the_usual_constants():
     assert repr(gn.init.Normal()) == "Normal(std=1.0, mean=0.0)"
     assert repr(gn.init.Uniform()) == "Uniform(low=-0.05, high=0.05)"
     assert repr(gn.init.Orthogonal()) == "Orthogonal(gain=1.0)"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gn.init.Normal(-1.0), "Normal: std must be at least 0, got -1.0"),
+        (lambda: gn.init.Normal(1.0, mean=np.nan), "Normal: mean must be a number, got nan"),
+        (lambda: gn.init.Uniform(1.0, 0.0), "Uniform: high must be at least 1, got 0.0"),
+        (lambda: gn.init.Uniform("a"), "Uniform: low must be a number, got 'a'"),
+        (lambda: gn.init.Constant(np.inf), "Constant: value must be a number, got inf"),
+        (lambda: gn.init.Orthogonal(None), "Orthogonal: gain must be a number, got None"),
+        (lambda: gn.Linear(2, 2, init="hee"), "initialiser 'hee' is not known; expected one of zeros, "),
+        (lambda: gn.Linear(2, 2, init=3), "initialiser 3 is not known"),
+        (lambda: gn.Linear(2, 2, init=gn.init.Constant), r"must be an object of the class: write Constant\(...\)"),
+    ],
+)
+def test_what_cannot_draw_numbers_is_named(make, message):
+    with pytest.raises(gn.OptionError, match=message):
+        make()
+
+
+def test_a_class_stands_for_its_usual_object():
+    by_class, by_name = gn.Linear(4, 3, init=gn.init.HeUniform).init(), gn.Linear(4, 3, init="he_uniform").init()
+    assert np.array_equal(by_class.W.value, by_name.W.value)
+
+
+def test_numbers_of_another_shape_are_not_spread_over_the_weight():
+    net = gn.Sequential(gn.Linear(4, 3, init=lambda rng, shape: rng.standard_normal(shape[1])))
+    with pytest.raises(gn.ShapeError, match=r"of linear1.W made numbers of shape \(3,\), expected \(4, 3\)"):
+        net.init()

@@ -185,3 +185,54 @@ def test_answers_that_are_right_are_counted(backend):
 def test_constants_out_of_range_are_named(make, message):
     with pytest.raises(gn.OptionError, match=message):
         make()
+
+
+@pytest.mark.parametrize("loss", ON_CLASSES, ids=repr)
+def test_a_label_out_of_range_given_by_hand_is_named(backend, loss):
+    for wrong in (-1, 4):
+        labels = LABELS.copy()
+        labels[2] = wrong
+        with pytest.raises(gn.DataError, match=f"label {wrong} in row 2 is out of range"):
+            gn.losses.on_host(backend.asarray(Z)) or pytest.skip("nothing waits for a GPU to look at labels")
+            loss.forward(backend.asarray(Z), backend.asarray(labels))
+
+
+@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS], ids=repr)
+def test_targets_on_another_device_are_named(loss):
+    pytest.importorskip("array_api_strict")
+    elsewhere = gn.device("strict:device1").asarray(LABELS if loss.classifies else Z)
+    with pytest.raises(gn.DeviceMismatch, match="network's numbers are on cpu and the targets on strict:device1: move"):
+        loss.forward(Z, elsewhere)
+
+
+def test_rows_of_one_1_are_classes_so_that_an_answer_is_right_as_a_whole(backend):
+    z = backend.asarray([[-3.0, -1.0, -2.0], [1.0, 3.0, 2.0]])  # class 1, by its largest z, not by signs
+    for loss in (gn.SoftmaxCrossEntropy(), gn.SigmoidCrossEntropy(), gn.Quadratic()):
+        for rows in (np.eye(3)[[1, 1]], np.eye(3, dtype="uint8")[[1, 1]], np.eye(3, dtype=bool)[[1, 1]]):
+            y = loss.targets(backend.asarray(rows), 3, backend.device, "float64")
+            assert gn.to_host(y).tolist() == [1, 1]
+            assert float(loss.correct(z, y)) == 2
+    several = np.array([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
+    assert gn.SigmoidCrossEntropy().targets(backend.asarray(several), 3, backend.device, "float64").shape == (2, 3)
+
+
+def test_a_softmax_over_one_output_is_refused(backend):
+    with pytest.raises(gn.LossMismatch, match="the network has one in all, whose softmax is always 1: use Sigmoid"):
+        gn.SoftmaxCrossEntropy().targets(LABELS > 1, 1, backend.device, "float32")
+
+
+def test_only_what_comes_out_is_the_output():
+    loss = gn.SoftmaxCrossEntropy()
+    inside = gn.Sequential(gn.Linear(4, 4), gn.Residual(gn.Linear(4, 4), gn.Softmax()))
+    assert pair(inside, loss) is loss
+    hidden = gn.Sequential(gn.Linear(4, 4), gn.Sequential(gn.Softmax(), gn.Identity()), gn.Flatten())
+    with pytest.raises(gn.LossMismatch, match="ends in a Softmax layer"):
+        pair(hidden, loss)
+
+    class Probabilities(gn.Softmax):
+        pass
+
+    with pytest.raises(gn.LossMismatch, match="ends in a Probabilities layer"):
+        pair(gn.Sequential(gn.Linear(4, 4), Probabilities()), loss)
+    assert pair(gn.mlp([4, 3], output=Probabilities()), loss) is loss
+    assert pair(gn.Sequential(), loss) is loss

@@ -166,3 +166,18 @@ def test_a_new_weight_can_be_written_as_the_guide_says():
     errors = gn.gradcheck(net, np.random.default_rng(0).standard_normal((5, 4)))
     assert max(errors.values()) < 1e-8
     assert {"x", "scale1.g", "scale2.g"} <= set(errors)
+
+
+def test_gradients_can_be_looked_at_after_the_step():
+    t = gn.Trainer(gn.Linear(3, 2), gn.MeanSquaredError(), gn.SGD(1.0), device="cpu", dtype="float64")
+    before = t.net.state_dict()
+    t.step(np.ones((4, 3)), np.ones((4, 2)))
+    for name, param in t.net.params().items():
+        assert np.any(param.grad)
+        np.testing.assert_allclose(param.value, before[name] - param.grad)
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    layer = gn.Linear(np.int64(3), np.uint8(2))
+    assert [type(n) for n in (layer.n_in, layer.n_out)] == [int, int]
+    assert gn.mlp(np.array([4, 3, 2])).init().store.size == 23

@@ -63,3 +63,42 @@ def test_assert_close_looks_at_library_device_type_shape_and_values(backend):
     ]:
         with pytest.raises(AssertionError):
             assert_close(actual, expected, like=x)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_nan_is_no_agreement():
+    class Broken(gn.Identity):
+        def backward(self, dy, cache, *, need_dx=True):
+            return dy * np.nan
+
+    assert gn.gradcheck(Broken(), X) == {"x": np.inf}
+
+
+def test_weights_that_are_there_are_those_that_are_checked():
+    class Strange(gn.Linear):
+        """Its gradient is wrong where a weight is 1000."""
+
+        def backward(self, dy, cache, *, need_dx=True):
+            dx = super().backward(dy, cache)
+            return dx * 2 if float(self.W.value[0, 0]) == 1000.0 else dx
+
+    net = gn.Sequential(gn.Tanh(), Strange(4, 2)).init(dtype="float64")
+    net.layers[1].W.value[0, 0] = 1000.0
+    for part in (net, net.layers[1]):
+        assert gn.gradcheck(part, X)["x"] > 0.1
+    assert gn.gradcheck(Strange(4, 2), X)["x"] < 1e-9
+
+
+def test_targets_of_a_loss_may_lie_anywhere(backend):
+    labels = np.array([0, 1, 2, 3, 0])
+    assert gn.gradcheck(gn.SoftmaxCrossEntropy(), backend.asarray(X), labels)["z"] < 1e-9
+    with pytest.raises(gn.DataError, match="label 4 in row 0"):
+        gn.gradcheck(gn.SoftmaxCrossEntropy(), backend.asarray(X), labels + 4)
+
+
+def test_what_cannot_be_checked_is_named():
+    with pytest.raises(gn.OptionError, match="what gradcheck checks must be an instance of Layer, got 7"):
+        gn.gradcheck(7, X)
+    with pytest.raises(gn.OptionError, match=r"what gradcheck checks must be an object of the class: write Linear\("):
+        gn.gradcheck(gn.Linear, X)
+    assert gn.gradcheck(gn.Tanh, X)["x"] < 1e-9

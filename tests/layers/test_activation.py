@@ -42,3 +42,10 @@ def test_an_activation_keeps_one_array_for_the_way_back():
     assert gn.GELU().forward(x)[1] is x
     y, cache = gn.Sigmoid().forward(x)
     assert cache is y
+
+
+def test_a_layer_that_learns_is_no_activation():
+    with pytest.raises(gn.OptionError, match="has parameters: it is a layer to be put among the others"):
+        gn.mlp([4, 3, 2], hidden=gn.Linear(3, 3))
+    with pytest.raises(gn.OptionError, match=r"an activation must be an object of the class: write Linear\(...\)"):
+        gn.mlp([4, 3], output=gn.Linear)

@@ -165,3 +165,10 @@ def test_an_empty_network_passes_everything():
     y, cache = net.forward(X)
     assert y is X
     assert net.backward(X, cache) is X
+
+
+def test_a_layer_used_twice_counts_once_in_the_summary():
+    shared = gn.Linear(4, 4)
+    lines = gn.Sequential(shared, gn.Tanh(), shared)._summary().splitlines()
+    assert [line.split()[-1] for line in lines if "(Linear)" in line] == ["20", "0"]
+    assert lines[-1] == "20 parameters"

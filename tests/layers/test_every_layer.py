@@ -98,3 +98,24 @@ def test_copies_and_pickles_live_on_their_own(case):
 def test_a_layer_that_is_given_no_weights_says_so():
     with pytest.raises(gn.NotInitialised, match=r"no weights yet: call net.init"):
         gn.Linear(2, 3).forward(np.ones((1, 2), dtype="float32"))
+
+
+def test_layers_in_a_list_are_found():
+    class Sum(gn.Layer):
+        def __init__(self, *branches):
+            self.branches = list(branches)
+
+        def forward(self, x, *, train=False, key=None):
+            ys, caches = zip(*(b.forward(x, train=train, key=key) for b in self.branches), strict=True)
+            return sum(ys), caches
+
+        def backward(self, dy, cache, *, need_dx=True):
+            return sum(b.backward(dy, c) for b, c in zip(self.branches, cache, strict=True))
+
+    layer = Sum(gn.Linear(4, 3), gn.Tanh(), gn.Linear(4, 3, bias=False))
+    assert list(layer.params()) == ["branches1.W", "branches1.b", "branches3.W"]
+    assert max(gn.gradcheck(Sum(gn.Linear(4, 4), gn.Tanh()), np.ones((2, 4))).values()) < 1e-9
+    assert layer.output_shape((4,)) is None  # a layer that does not say is not guessed at
+    with pytest.raises(gn.ShapeError, match=r"Linear\(5, 2\) cannot take inputs of shape \(3,\)"):
+        gn.Sequential(gn.Linear(4, 3), gn.Linear(5, 2))
+    gn.Sequential(gn.Linear(4, 3), Sum(gn.Linear(3, 5)), gn.Linear(5, 2))

@@ -38,3 +38,24 @@ def test_bad_constants_and_inputs_are_named():
         layer.forward(np.ones((4, 3), dtype="float32"))
     with pytest.raises(gn.ShapeError, match="Standardize of 2 features cannot take"):
         gn.Sequential(gn.Linear(4, 3), layer)
+
+
+def test_constants_that_are_none_are_named():
+    for mean, std in ([0.0], [0.0]), ([0.0], [-1.0]), ([0.0], [np.nan]), ([np.inf], [1.0]), ([0.0], [np.inf]):
+        with pytest.raises(gn.DataError, match="expects finite means, and finite standard deviations above 0"):
+            gn.Standardize(mean, std)
+    for data in np.zeros((0, 3)), np.zeros(3), np.zeros((2, 2, 2)):
+        with pytest.raises(gn.ShapeError, match=r"data of shape \(N, D\) with at least one row, got \("):
+            gn.Standardize.of(data)
+
+
+def test_bytes_are_what_the_trainer_makes_of_them():
+    images = np.random.default_rng(0).integers(0, 256, (50, 3)).astype("uint8")
+    net = gn.Sequential(gn.Standardize.of(images))
+    y = gn.Trainer(net, gn.MeanSquaredError(), device="cpu").predict(images)
+    np.testing.assert_allclose([y.mean(0), y.std(0)], [[0.0] * 3, [1.0] * 3], atol=1e-6)
+
+
+def test_before_init_it_has_no_numbers():
+    with pytest.raises(gn.NotInitialised, match="this network has no weights yet"):
+        gn.Standardize.of(X)(X)

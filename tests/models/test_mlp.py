@@ -47,6 +47,12 @@ def test_weights_suit_the_activation():
 def test_wrong_sizes_and_counts_are_named():
     with pytest.raises(gn.OptionError, match=r"at least two sizes.*got \[784\]"):
         gn.mlp([784])
+    with pytest.raises(gn.OptionError, match=r"at least two sizes.*got 784"):
+        gn.mlp(784)
+    with pytest.raises(gn.OptionError, match="hidden must be an instance of Sequence, got None"):
+        gn.mlp([784, 100, 10], hidden=None)
+    with pytest.raises(gn.OptionError, match="must be a whole number, 1 or more, got 'a'"):
+        gn.mlp([784, "a"])
     with pytest.raises(gn.OptionError, match="has 2 hidden layers but hidden= names 1 activations"):
         gn.mlp([784, 100, 30, 10], hidden=["relu"])
     with pytest.raises(gn.OptionError, match="activation 'swoosh' is not known"):

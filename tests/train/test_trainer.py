@@ -471,7 +471,9 @@ def test_data_that_does_not_fit_is_named(data, error, message, use):
         ({"epochs": -1}, "epochs must be a whole number, 0 or more, got -1"),
         ({"epochs": 1.5}, "epochs must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number, 1 or more, got 0"),
+        ({"patience": 0}, "patience must be a whole number, 1 or more, got 0"),
         ({"valid": 1.5}, "a part of 1.5 of 60 rows"),
+        ({"valid": np.float32(1.5)}, "a part of 1.5 of 60 rows"),
         ({"valid": 0.001}, "leaves at least one row on each side"),
         ({"batch_size": 100, "drop_last": True}, "60 rows make no batch of 100: nothing to train on"),
     ],
@@ -482,10 +484,54 @@ def test_options_out_of_range_are_named(options, message):
 
 
 def test_a_trainer_takes_a_network():
-    with pytest.raises(gn.OptionError, match=r"the network to train must be a Layer, got .Linear"):
+    with pytest.raises(gn.OptionError, match=r"the network to train must be an instance of Layer, got .Linear"):
         gn.Trainer([gn.Linear(4, 3)], device="cpu")
-    with pytest.raises(gn.OptionError, match="clip_norm must be above 0, got 0"):
-        trainer(clip_norm=0)
+    for wrong in (0, np.nan, np.inf, "1"):
+        with pytest.raises(gn.OptionError, match=f"clip_norm must be above 0, got {wrong!r}"):
+            trainer(clip_norm=wrong)
+    with pytest.raises(gn.OptionError, match="loss must be an instance of Loss, got 'softmax'"):
+        trainer(loss="softmax")
+    with pytest.raises(gn.OptionError, match="optimizer must be an instance of Optimizer, got 'adam'"):
+        trainer(optimizer="adam")
+    by_class = trainer(loss=gn.SigmoidCrossEntropy, optimizer=gn.RMSprop, seed=np.int64(3))
+    assert (repr(by_class.loss), type(by_class.optimizer), by_class.seed) == ("SigmoidCrossEntropy()", gn.RMSprop, 3)
+
+
+def test_a_step_or_an_answer_for_data_that_does_not_fit_is_refused():
+    t = trainer()
+    with pytest.raises(gn.DataError, match=r"the inputs have shape \(0, 4\): there are no rows"):
+        t.step(X[:0], LABELS[:0])
+    with pytest.raises(gn.Diverged, match=r"in step 1 .* are in the inputs. Remove such rows, or fill them in$"):
+        t.step(with_nan(X), LABELS)
+    with pytest.raises(gn.DataError, match="NaN or infinity, first in row 17"):
+        t.predict(with_nan(X))
+    with pytest.raises(gn.DataError, match=r"the inputs have shape \(\)"):
+        t.predict(1.0)
+    for use in (lambda size: t.predict(X, size), lambda size: t.evaluate((X, LABELS), size)):
+        with pytest.raises(gn.OptionError, match="batch_size must be a whole number, 1 or more, got 0"):
+            use(0)
+
+
+def test_another_question_of_what_is_best_begins_anew():
+    t = trainer()
+    t.fit((X, LABELS), valid=0.2, epochs=2)
+    assert t.best.keys() == {"epoch", "monitor", "value"}
+    t.fit((X, LABELS), valid=0.2, epochs=1, monitor="valid_accuracy")
+    assert (t.best["epoch"], t.best["monitor"]) == (3, "valid_accuracy")
+    t.fit((X, LABELS), valid=0.2, epochs=1, monitor="valid_accuracy", restore_best=True)
+    assert t.best["epoch"] == 4
+    assert t.best["weights"].keys() == t.net.state_dict().keys()
+
+
+def test_patience_counts_over_fits():
+    t = trainer(optimizer=gn.SGD(0.0))  # no epoch is better than the first
+    assert len(t.fit((X, LABELS), valid=0.2, epochs=2, patience=3)) == 2
+    assert len(t.fit((X, LABELS), valid=0.2, epochs=9, patience=3)) == 4
+
+
+def test_numbers_of_numpy_are_numbers():
+    history = trainer().fit((X, LABELS), valid=np.float32(0.2), epochs=np.int64(2), batch_size=np.int32(10))
+    assert len(history) == 2
 
 
 def test_a_validation_loss_that_is_not_finite_is_named_too():
