@@ -1,7 +1,8 @@
 """The command `gpunn`.
 
-Exit codes: 0 done, 1 training diverged or a gradient is wrong, 2 a wrong option, 3 the device is not available, 4 a bad
-file, 130 and 143 stopped by Ctrl-C or SIGTERM (with the checkpoint written, once training has begun).
+Exit codes: 0 done, 1 training diverged, a gradient is wrong, or no memory is left, 2 a wrong option, 3 the device is
+not available, 4 a bad file, 130 and 143 stopped by Ctrl-C or SIGTERM (with the checkpoint written, once training has
+begun).
 """
 
 import argparse
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported by name instead
             code = command(**options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the one who started this has closed it
+            sys.stdout.flush()
         return code
     except GpunnError as error:
         return _failed(str(error), error.exit_code)
@@ -229,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", help="where to compute (default: as the run)")
     evaluate.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    predict = commands.add_parser("predict", help="what a run's network makes of pictures")
+    predict = commands.add_parser("predict", help="what the network of a run on images makes of pictures")
     predict.set_defaults(command=_predict)
     predict.add_argument("run", metavar="RUN", help="a run folder")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, such as digit.png")

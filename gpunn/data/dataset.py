@@ -37,6 +37,12 @@ class Dataset:
     def __len__(self) -> int:
         return self.x.shape[0]
 
+    def __repr__(self) -> str:
+        parts = [f"{name}={array.dtype} {tuple(array.shape)}" for name, array in (("x", self.x), ("y", self.y))]
+        if self.classes:
+            parts.append(f"{len(self.classes)} classes")
+        return f"Dataset({', '.join(parts)})"
+
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y))
 

@@ -92,12 +92,13 @@ def read_npz(path: str | Path) -> dict[str, Dataset]:
             found = archive.files
             names = {name.lower(): name for name in found}
             wanted = next((some for some in (_DIVIDED, _WHOLE) if set(some) <= names.keys()), ())
+            half = wanted == _WHOLE and names.keys() & set(_DIVIDED)  # some of which would be left unused
             arrays = {name: np.asarray(archive[names[name]]) for name in wanted}  # bytes if they are no .npy
     except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen kinds over a damaged file
         raise FileError(
             f"{path}: cannot be read as .npz: {_reason(error)}; write it with numpy.savez, from arrays of numbers"
         ) from None
-    if sum(name.lower() in wanted for name in found) != len(wanted) or not wanted:
+    if sum(name.lower() in wanted for name in found) != len(wanted) or half or not wanted:
         listed = ", ".join(found) or "none"
         raise FileError(
             f"{path}: expected arrays named x and y, or x_train, y_train, x_test and y_test, each once; found {listed}"

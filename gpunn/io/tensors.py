@@ -1,6 +1,7 @@
 """Safetensors files: named arrays and a description in JSON, read without running anything they contain."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray]
     # safetensors 0.8 writes the memory of an array as it lies, which is wrong for all but C order
     contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     try:
-        description = json.dumps({"kind": kind, "format": _FORMAT, **about})
+        description = json.dumps({"kind": kind, "format": _FORMAT, "crc32": _checksum(contiguous), **about})
     except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(
             f"{path}: the description of a {kind} must be made of JSON's types, numbers, text, lists and dicts: {error}"
@@ -60,7 +61,17 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
             f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}; "
             "update gpunn"
         )
+    if about.get("crc32", _checksum(arrays)) != _checksum(arrays):
+        raise FileError(f"{path}: its numbers are not those that were written; use another copy")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise FileError(f"{path}: {name!r} contains NaN or infinity; use an earlier copy")
     return arrays, about
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    crc = 0
+    for name in sorted(arrays):
+        little_endian = arrays[name].dtype.newbyteorder("<")  # as it lies in the file
+        crc = zlib.crc32(np.ascontiguousarray(arrays[name], little_endian).data, crc)
+    return crc

@@ -42,7 +42,7 @@ class Config:
     activation: str = _option("relu", "activation of the hidden layers, such as relu, tanh, sigmoid, gelu")
     loss: str = _option("", "loss (default: softmax for classes, mse for numbers)", LOSSES)
     optimizer: str = _option("adam", "optimiser", OPTIMIZERS)
-    lr: float = _option(1e-3, "learning rate")
+    lr: float = _option(3e-3, "learning rate")
     momentum: float = _option(0.0, "momentum of sgd")
     weight_decay: float = _option(0.0, "L2 penalty on the weights, biases spared")
     schedule: str = _option("cosine", "how the learning rate falls over the run", SCHEDULES)

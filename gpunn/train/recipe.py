@@ -51,7 +51,10 @@ def load_data(config: Config) -> tuple[Dataset, Dataset]:
     if not os.path.isfile(name):  # which, unlike Path, answers for names that no file can have
         raise FileError(f"{name}: there is no such file; a path begins in the folder you are in")
     parts = {"all": read_csv(name, config.target or None)} if suffix == ".csv" else read_npz(name)
-    train, test = set_aside(parts["all"], 0.2, name) if "all" in parts else (parts["train"], parts["test"])
+    if "all" in parts:
+        train, test = set_aside(parts["all"], 0.2, name, hint="; the part of 0.2 is to test on")
+    else:
+        train, test = parts["train"], parts["test"]
     try:
         return _as_task(train, test, config.task)
     except DataError as error:
@@ -85,7 +88,8 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
         what = f"rows of {y.shape[1]}" if y.ndim > 1 else "such as " + str(values[values != np.round(values)][0])
         raise DataError(f"classification needs whole numbers or text as targets, got {what}; choose task regression")
     if len(values) < 2:
-        raise DataError(f"the target has the one value {values[0]}: there is nothing to tell apart")
+        only = train.classes[0] if train.classes else values[0]
+        raise DataError(f"the target is {only} in all rows: there is nothing to tell apart")
     names = train.classes or tuple(str(v) if y.dtype.kind == "b" else str(int(v)) for v in values)
     first, second = (
         dataclasses.replace(part, y=np.searchsorted(values, part.y), classes=names) for part in (train, test)
@@ -94,7 +98,11 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
 
 
 def make_network(config: Config, train: Dataset) -> Sequential:
-    """The multilayer perceptron for this data; its first layer standardises features, and brings pixels to 0 ... 1."""
+    """The multilayer perceptron for this data.
+
+    Its first layer standardises features, and brings pixels to 0 ... 1. Where the targets are quantities, the last one
+    brings numbers around 0 to their mean and standard deviation.
+    """
     loss = make_loss(config, train)
     n_out = len(train.classes) or train.y[0].size
     net = mlp([train.x.shape[1], *config.hidden, n_out], hidden=config.activation, output=loss.output)
@@ -104,6 +112,11 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     elif white > 1.0:
         scale = np.full(train.x.shape[1], white)
         net = Sequential(Standardize(0 * scale, scale), *net.layers, output=net.output)
+    if not train.classes:
+        of_y = Standardize.of(train.y.reshape(len(train), -1).astype(np.float64))
+        mean, std = of_y.mean.initial, of_y.std.initial
+        back = Standardize(-mean / std, 1.0 / std)  # (z + mean / std) / (1 / std) = z std + mean
+        net = Sequential(*net.layers, back, output=net.output)
     net.about = {"classes": list(train.classes)}
     if train.image_shape is not None:
         net.about |= {"image_shape": list(train.image_shape), "white": white, **_MADE_IN_BOX.get(config.data, {})}

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpunn.data import Dataset
 from gpunn.device import device as find_device
 from gpunn.environment import blas, versions
@@ -58,6 +56,7 @@ def train(
             print(text, flush=True)
 
     trainer, rest, valid, test = _prepare(config, say)
+    config = _with_whole_paths(config)
     if resume is None:
         folder = _new_folder(config, out)
         say(f"folder   {folder}")
@@ -86,6 +85,12 @@ def train(
     return folder, _summarize(config, folder, trainer, len(rest), test)
 
 
+def _with_whole_paths(config: Config) -> Config:
+    """The config with paths that are right in whatever folder it is read again."""
+    data = os.path.abspath(config.data) if os.path.isfile(config.data) else config.data
+    return dataclasses.replace(config, data=data, data_dir=config.data_dir and os.path.abspath(config.data_dir))
+
+
 def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Dataset, Dataset | None, Dataset]:
     """The trainer, and the data to train on, to watch progress with and to test on, all looked at once."""
     where = find_device(config.device, announce=False)
@@ -97,8 +102,8 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     task = f"{len(rest.classes)} classes" if rest.classes else "regression"
     watch = f", {len(valid):,} to watch progress" if valid else ""
     say(f"data     {config.data}: {task}; {len(rest):,} rows to train on{watch}, {len(test):,} to test on")
-    if not rest.classes and not 0.01 < np.abs(rest.y).max() < 100:
-        say(f"note     targets go up to {np.abs(rest.y).max():.3g}; rescale them to about 1, and it will learn better")
+    if unseen := [rest.classes[i] for i in sorted({*test.y.tolist()} - {*rest.y.tolist()})] if rest.classes else []:
+        say(f"note     not among the rows to train on, and so not to be learned: {', '.join(unseen)}")
     net = make_network(config, rest)
     trainer = make_trainer(config, net, rest, where)
     sizes = [layer.n_in for layer in net.layers if isinstance(layer, Linear)] + [*(net.output_shape(None) or ())]
@@ -214,7 +219,7 @@ def _summarize(config: Config, folder: Path, trainer: Trainer, rows: int, test: 
         raise Diverged(f"the test loss is {measured['loss']} after epoch {trainer.epoch}; try a smaller learning rate")
     seconds = sum(history["seconds"]) if len(history) else 0.0
     summary = {
-        "name": config.data,
+        "name": Path(config.data).name,
         "device": trainer.device.name,
         "device_reason": trainer.device.reason,
         "backend": trainer.device.backend,

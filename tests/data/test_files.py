@@ -210,6 +210,11 @@ def test_npz_in_another_order_of_bytes_becomes_native(tmp_path):
         ({"x": X, "y": np.array(["a", "b", "c", "d"])}, FileError, "y holds <U1, expected numbers"),
         ({"x": X.astype(complex), "y": Y}, FileError, "x holds complex128, expected numbers"),
         ({"x": X.astype(object), "y": Y}, FileError, "allow_pickle=False; write it with numpy.savez, from arrays"),
+        (
+            {"x": X, "y": Y, "x_test": X, "y_test": Y},
+            FileError,
+            "expected arrays named x and y, or x_train.* found x, y",
+        ),
         (DIVIDED | {"x_test": X[:, :2]}, DataError, r"x_train is float64 \(4, 3\) and x_test float64 \(4, 2\); they"),
         (
             DIVIDED | {"y_test": X},

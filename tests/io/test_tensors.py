@@ -49,7 +49,7 @@ def test_the_description_comes_back(tmp_path):
     write_tensors(tmp_path / "a", "thing", {}, about)
     tensors, found = read_tensors(str(tmp_path / "a"), "thing")
     assert tensors == {}
-    assert found == about | {"kind": "thing", "format": 1}
+    assert found == about | {"kind": "thing", "format": 1, "crc32": 0}
 
 
 def test_the_arrays_are_not_changed_and_not_shared_with_the_file(tmp_path):
@@ -146,3 +146,13 @@ def test_numbers_of_any_type_in_a_foreign_file_are_read_or_refused_by_a_file_err
     (tmp_path / "a").write_bytes(len(head).to_bytes(8, "little") + head + bytes(2 * width))
     with pytest.raises(FileError, match=r"gpunn did not write|not a safetensors file"):
         read_tensors(tmp_path / "a", "thing")
+
+
+def test_one_wrong_bit_in_the_numbers_is_found(tmp_path):
+    path = tmp_path / "a"
+    write_tensors(path, "thing", {"w": np.arange(6.0), "v": np.ones((2, 3), "float32")}, {})
+    whole = path.read_bytes()
+    for place in (-1, -20, -70):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[len(whole) + place + 1 :])
+        with pytest.raises(FileError, match="its numbers are not those that were written; use another copy"):
+            read_tensors(path, "thing")

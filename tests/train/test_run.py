@@ -451,7 +451,7 @@ def test_data_that_has_changed_is_refused():
     np.savez("d.npz", x=x, y=np.arange(50) % 2)
     train(SMALL | {"data": "d.npz"})
     np.savez("d.npz", x=x[:40], y=np.arange(40) % 2)
-    with pytest.raises(FileError, match=r"a run on 36 rows of d\.npz, which now has 29"):
+    with pytest.raises(FileError, match=r"a run on 36 rows of .*d\.npz, which now has 29"):
         resume("run")
     np.savez("d.npz", x=x, y=np.arange(50) % 2 + 3)
     with pytest.raises(DataError, match=r"d\.npz: the classes are not those that the network in run was trained on"):
@@ -512,7 +512,7 @@ def test_other_numbers_are_quantities(y):
     [
         (np.arange(40) + 0.5, "classification", "needs whole numbers or text as targets, got such as 0.5"),
         (np.ones((40, 3)), "classification", "needs whole numbers or text as targets, got rows of 3"),
-        (np.zeros(40, int), "auto", r"d\.npz: the target has the one value 0: there is nothing to tell apart"),
+        (np.zeros(40, int), "auto", r"d\.npz: the target is 0 in all rows: there is nothing to tell apart"),
     ],
 )
 def test_targets_that_do_not_fit_the_task_are_named(y, task, message):
