@@ -7,7 +7,7 @@ from typing import Any
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "number", "whole"]
+__all__ = ["instance", "number", "pair", "whole"]
 
 
 def instance(name: str, value: Any, kind: Any) -> Any:
@@ -52,3 +52,11 @@ def whole(name: str, value: Any, *, at_least: int = 0) -> int:
     if result is None or result < at_least:
         raise OptionError(f"{name} must be a whole number, {at_least} or more, got {value!r}")
     return result
+
+
+def pair(name: str, value: Any, *, at_least: int = 0) -> tuple[int, int]:
+    """(rows, columns) from two whole numbers, or from one that is meant for both."""
+    both = value if isinstance(value, list | tuple) else (value, value)
+    if len(both) != 2:
+        raise OptionError(f"{name} must be a whole number or two of them, (rows, columns), got {value!r}")
+    return whole(name, both[0], at_least=at_least), whole(name, both[1], at_least=at_least)

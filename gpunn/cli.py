@@ -152,7 +152,7 @@ def _gradcheck() -> int:
     print(f"{'':42}" + "".join(f"{backend.name:>16}" for backend in present))
     worst = 0.0
     for name, case in gradcheck_cases().items():
-        errors = [max(gradcheck(*case(backend)).values()) for backend in present]
+        errors = [max(max(gradcheck(*case(b), train=train).values()) for train in (False, True)) for b in present]
         print(f"{name:42}" + "".join(f"{error:16.1e}" for error in errors), flush=True)
         worst = max(worst, *(math.inf if math.isnan(error) else error for error in errors))
     print(f"largest of all {worst:.1e}: " + ("right" if worst <= _TOLERANCE else f"WRONG, above {_TOLERANCE}"))

@@ -16,20 +16,34 @@ from gpunn.layers.activation import (
 )
 from gpunn.layers.base import Layer
 from gpunn.layers.compose import Residual, Sequential
+from gpunn.layers.conv import Conv2d
+from gpunn.layers.dropout import Dropout
 from gpunn.layers.linear import Linear
-from gpunn.layers.shape import Flatten
+from gpunn.layers.norm import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from gpunn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from gpunn.layers.shape import Flatten, Reshape
 from gpunn.layers.standardize import Standardize
 
 __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "Dropout",
     "Flatten",
+    "GlobalAvgPool2d",
+    "GroupNorm",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MaxPool2d",
+    "RMSNorm",
     "ReLU",
+    "Reshape",
     "Residual",
     "Sequential",
     "SiLU",

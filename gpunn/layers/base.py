@@ -33,6 +33,7 @@ from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, read_state, writ
 __all__ = ["Layer"]
 
 Shape = tuple[int, ...]
+Key = tuple[Any, ...]  # (seed, step, *names of the layers down to this one): what random numbers are drawn from
 
 
 class Layer:
@@ -49,11 +50,11 @@ class Layer:
 
     # --- to be written by each layer
 
-    def forward(self, x: Array, *, train: bool = False, key: tuple[int, int] | None = None) -> tuple[Array, Any]:
+    def forward(self, x: Array, *, train: bool = False, key: Key | None = None) -> tuple[Array, Any]:
         """(y, cache) for a batch x (N, ...).
 
         `train` tells a training pass from inference; `key` = (seed, step) is what a layer draws its random numbers
-        from.
+        from. A layer that holds others gives each its own, with the name of that layer added: key=(*key, "dropout1").
         """
         raise NotImplementedError(f"{type(self).__name__} has no forward pass")
 
@@ -230,9 +231,13 @@ class Layer:
         rule = "-" * (sum(widths) + 4)
         return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters"])
 
-    def _check_input(self, x: Array, value: Array, shape: Shape) -> None:
-        """Raise an error that says why a batch x cannot be used with `value`, a parameter, if it is not (N, *shape)."""
-        if type(x) is type(value) and x.dtype == value.dtype and x.shape[1:] == shape and x.device == value.device:
+    def _check_input(self, x: Array, value: Array, shape: tuple[int | None, ...]) -> None:
+        """Raise an error that says why a batch x cannot be used with `value`, a parameter.
+
+        It must be of the same library, device and data type, and of shape (N, *shape), where None stands for any size.
+        """
+        fits = type(x) is type(value) and (x.shape[1:] == shape or _is_of(x.shape[1:], shape))
+        if fits and x.dtype == value.dtype and x.device == value.device:
             return
         where = type(self).__name__
         here, there = device_of(value), device_of(x)  # the second raises DtypeError for what is no array
@@ -246,7 +251,12 @@ class Layer:
                 f"{where} computes in {value.dtype} and was given {x.dtype}: convert the input, or choose the "
                 "network's data type with net.init(dtype=...)"
             )
-        if x.shape[1:] != shape:
-            hint = "; put gn.Flatten() before it" if x.ndim > 2 and math.prod(x.shape[1:]) == math.prod(shape) else ""
-            expected = ", ".join(["N", *map(str, shape)])
+        if not _is_of(x.shape[1:], shape):
+            flat = len(shape) == 1 and x.ndim > 2 and math.prod(x.shape[1:]) == shape[0]
+            hint = "; put gn.Flatten() before it" if flat else ""
+            expected = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
             raise ShapeError(f"{where} expects inputs of shape ({expected}), got {tuple(x.shape)}{hint}")
+
+
+def _is_of(shape: Shape, expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(b in (None, a) for a, b in zip(shape, expected, strict=True))

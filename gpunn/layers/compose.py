@@ -1,5 +1,7 @@
 """Layers made of layers."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from gpunn.device import Array
@@ -34,22 +36,17 @@ class Sequential(Layer):
         self.layers = layers
         self.output = None if output is None else activation(output)
         with_params = [i for i, layer in enumerate(layers) if layer.params()]
+        self._names = _names(layers)
         self._lowest = with_params[0] if with_params else len(layers)
         self.output_shape(None)
 
     def children(self) -> dict[str, Layer]:
-        counts: dict[str, int] = {}
-        named = {}
-        for layer in self.layers:
-            kind = type(layer).__name__.lower()
-            counts[kind] = counts.get(kind, 0) + 1
-            named[f"{kind}{counts[kind]}"] = layer
-        return named
+        return dict(zip(self._names, self.layers, strict=True))
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
         caches = []
-        for layer in self.layers:
-            x, cache = layer.forward(x, train=train, key=key)
+        for layer, name in zip(self.layers, self._names, strict=True):
+            x, cache = layer.forward(x, train=train, key=None if key is None else (*key, name))
             caches.append(cache)
         return x, caches
 
@@ -125,3 +122,13 @@ class Residual(Sequential):
     def _check_shapes(self, before: Shape, after: Shape) -> None:
         if before != after:
             raise ShapeError(f"Residual adds x to f(x), but f makes {after} of an input of shape {before}")
+
+
+def _names(layers: Sequence[Layer]) -> list[str]:
+    counts: Counter[str] = Counter()
+    names = []
+    for layer in layers:
+        kind = type(layer).__name__.lower()
+        counts[kind] += 1
+        names.append(f"{kind}{counts[kind]}")
+    return names

@@ -7,13 +7,21 @@ Nothing here holds a parameter, a state or a random number.
 
 from gpunn.ops.activation import *  # noqa: F403
 from gpunn.ops.activation import __all__ as _activation
+from gpunn.ops.conv import *  # noqa: F403
+from gpunn.ops.conv import __all__ as _conv
+from gpunn.ops.dropout import *  # noqa: F403
+from gpunn.ops.dropout import __all__ as _dropout
 from gpunn.ops.linear import *  # noqa: F403
 from gpunn.ops.linear import __all__ as _linear
 from gpunn.ops.loss import *  # noqa: F403
 from gpunn.ops.loss import __all__ as _loss
+from gpunn.ops.norm import *  # noqa: F403
+from gpunn.ops.norm import __all__ as _norm
+from gpunn.ops.pool import *  # noqa: F403
+from gpunn.ops.pool import __all__ as _pool
 from gpunn.ops.softmax import *  # noqa: F403
 from gpunn.ops.softmax import __all__ as _softmax
 from gpunn.ops.update import *  # noqa: F403
 from gpunn.ops.update import __all__ as _update
 
-__all__ = [*_activation, *_linear, *_loss, *_softmax, *_update]
+__all__ = [*_activation, *_conv, *_dropout, *_linear, *_loss, *_norm, *_pool, *_softmax, *_update]

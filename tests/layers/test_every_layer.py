@@ -18,9 +18,10 @@ def case(request):
     return make, np.random.default_rng(7).standard_normal(shape)
 
 
+@pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("name", gradcheck_cases())
-def test_every_gradient_is_right(backend, name):
-    errors = gn.gradcheck(*gradcheck_cases()[name](backend))
+def test_every_gradient_is_right(backend, name, train):
+    errors = gn.gradcheck(*gradcheck_cases()[name](backend), train=train)
     assert max(errors.values()) <= 1e-7
     assert len(errors) >= 1
 
@@ -34,13 +35,15 @@ def test_every_public_layer_and_loss_has_a_case():
     assert {getattr(gn.losses, name) for name in gn.losses.__all__} - checked == {gn.Loss}
 
 
+@pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_results_stay_in_the_library_device_and_data_type(backend, case, dtype):
+def test_results_stay_in_the_library_device_and_data_type(backend, case, dtype, train):
     make, values = case
     net = make().init(device=backend.device, dtype=dtype)
     x = backend.asarray(values, dtype)
-    y, cache = net.forward(x)
-    assert_close(net(x), backend.device.to_host(y), like=x)
+    y, cache = net.forward(x, train=train, key=(0, 0))
+    like = net(x) if not train else y
+    assert_close(y, backend.device.to_host(like), like=x)
     dy = backend.asarray(np.ones(y.shape), dtype)
     dx = net.backward(dy, cache)
     assert_close(dx, backend.device.to_host(dx), like=x)
@@ -58,12 +61,13 @@ def test_the_shape_that_is_foretold_is_the_shape_that_comes(case):
     assert net.output_shape(values.shape[1:]) == net(values.astype("float32")).shape[1:]
 
 
-def test_float32_gradients_are_those_of_float64(backend, case):
+@pytest.mark.parametrize("train", [False, True])
+def test_float32_gradients_are_those_of_float64(backend, case, train):
     make, values = case
     found = []
     for dtype in ("float64", "float32"):
         net = make().init(device=backend.device, dtype=dtype)
-        y, cache = net.forward(backend.asarray(values, dtype))
+        y, cache = net.forward(backend.asarray(values, dtype), train=train, key=(0, 0))
         dy = np.random.default_rng(8).standard_normal(y.shape)
         dx = net.backward(backend.asarray(dy, dtype), cache)
         found.append([dx, *(param.grad for param in net.params().values())])

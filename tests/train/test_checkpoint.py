@@ -28,7 +28,8 @@ class StopAfter(Callback):
 
 
 def new(optimizer="adam", *, device="cpu", dtype="float64", seed=0, width=4, **more):
-    net = gn.mlp([3, width, 2], hidden="tanh")
+    hidden = gn.BatchNorm(width), gn.Tanh(), gn.Dropout(0.3)  # which keep something, and draw at random
+    net = gn.Sequential(gn.Linear(3, width), *hidden, gn.Linear(width, 2))
     return Trainer(net, optimizer=OPTIMIZERS[optimizer](), device=device, dtype=dtype, seed=seed, **more)
 
 

@@ -1,7 +1,10 @@
 """Twins for NumPy arrays."""
 
-from gpunn.kernels.cpu import update
+from collections.abc import Callable
+from typing import Any
+
+from gpunn.kernels.cpu import conv, update
 
 __all__ = ["TWINS"]
 
-TWINS = update.TWINS
+TWINS: dict[str, Callable[..., Any]] = update.TWINS | conv.TWINS

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gpunn import ops
-from gpunn.kernels.cpu import TWINS, update
+from gpunn.kernels.cpu import update
+from gpunn.kernels.cpu.update import TWINS
 
 CONSTANTS = {
     "sgd": {"eta": 0.1},

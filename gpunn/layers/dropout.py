@@ -1,0 +1,52 @@
+"""Layers that disturb what passes while a network is trained, so that it does not come to rely on any one number."""
+
+import functools
+
+from gpunn.checks import number
+from gpunn.device import Array
+from gpunn.errors import OptionError
+from gpunn.layers.base import Key, Layer, Shape
+from gpunn.ops import dropout, dropout_backward
+from gpunn.rng import generator
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Layer):
+    """In training each number is 0 with probability `rate`, else x / (1 - rate); at inference y = x.
+
+    (Srivastava et al., 2014.) Which numbers are dropped follows from the seed, the step and the layer's name in the
+    network alone, on every device. Raises OptionError unless 0 <= rate < 1.
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self.rate = number("Dropout: rate", rate, at_least=0.0, below=1.0)
+
+    def forward(self, x: Array, *, train: bool = False, key: Key | None = None) -> tuple[Array, Array | None]:
+        if not (train and self.rate):
+            return x, None
+        words, step = random_key(self, key)
+        return dropout(x, rate=self.rate, key=words, step=step)
+
+    def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
+        return dy if cache is None else dropout_backward(dy, cache) if need_dx else None
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return shape
+
+
+def random_key(layer: Layer, key: Key | None) -> tuple[tuple[int, int], int]:
+    """(two words of 32 bits from the seed and the layer's name, the step) of the key that forward was given."""
+    if key is None:
+        raise OptionError(
+            f"{type(layer).__name__} draws random numbers in training: give net.forward(x, train=True, "
+            "key=(seed, step)) another step each time, or use a gn.Trainer"
+        )
+    seed, step, *name = key
+    return _words(seed, ".".join(name)), step
+
+
+@functools.cache
+def _words(seed: int, name: str) -> tuple[int, int]:
+    low, high = generator(seed, f"mask/{name}").integers(2**32, size=2).tolist()
+    return low, high

@@ -1,0 +1,69 @@
+"""Dropout, and the random numbers it takes: a function of the place of each number and of a key, and of nothing else.
+
+A generator that counts has no state to keep. So every library and device drops the same units, a run can stop and go on
+at any step, and nothing depends on what was drawn before.
+"""
+
+import math
+
+from gpunn.device import Array, namespace
+from gpunn.ops._op import op
+
+__all__ = ["dropout", "dropout_backward", "philox"]
+
+Words = tuple[int, int]
+
+_MASK = 0xFFFFFFFF
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57  # the multipliers, and what is added to the key in each round
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+
+
+@op
+def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Array, Array, Array, Array]:
+    """Four random numbers of 32 bits, as int64, for each number in c0, an array of whole numbers of 32 bits, as int64.
+
+    Philox4x32-10 of the counter (c0, *counter) and the key, both of words of 32 bits (Salmon, Moraes, Dror and Shaw,
+    "Parallel random numbers: as easy as 1, 2, 3", 2011): ten rounds, in each of which two words of the counter are
+    multiplied by constants, and the high halves of the products are mixed with the other two words and the key. A
+    product may take more than the 63 bits of int64; its bits are right nevertheless, since it wraps round.
+    """
+    xp = namespace(c0)
+    c1, c2, c3 = (xp.full_like(c0, word) for word in counter)
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK
+        c2, c3 = (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    return c0, c1, c2, c3
+
+
+def random_words(like: Array, *, key: Words, step: int) -> Array:
+    """As many random numbers of 32 bits as `like` has numbers, in its shape, as int64; `key` and `step` choose them.
+
+    Number i is word i mod 4 of the counter (i // 4, 0, step).
+    """
+    xp, size = namespace(like), math.prod(like.shape)
+    places = xp.arange(-(-size // 4), dtype=xp.int64, device=like.device)
+    words = philox(places, counter=(0, step & _MASK, step >> 32), key=key)
+    return xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:size], like.shape)
+
+
+@op
+def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Array]:
+    """y = x mask / (1 - rate), where the mask is 0 with probability `rate`, else 1. Returns (y, mask / (1 - rate)).
+
+    Divided by the share that is kept, so that the mean of y is x and nothing need be scaled at inference ("inverted"
+    dropout; Srivastava et al., 2014).
+    """
+    xp = namespace(x)
+    kept = random_words(x, key=key, step=step) >= round(rate * 2**32)
+    mask = xp.astype(kept, x.dtype)
+    mask *= 1.0 / (1.0 - rate)
+    return x * mask, mask
+
+
+@op
+def dropout_backward(dy: Array, mask: Array) -> Array:
+    """dx = dy mask / (1 - rate), the array that `dropout` returned."""
+    return dy * mask
