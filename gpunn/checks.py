@@ -11,14 +11,15 @@ __all__ = ["instance", "number", "pair", "whole"]
 
 
 def instance(name: str, value: Any, kind: Any) -> Any:
-    """`value` if it is a `kind`; of a class, which is easily given in place of an object of it, such an object."""
+    """`value` if it is of the class `kind`, or of one of several (A | B); of a class given in its place, an object."""
     if isinstance(value, type):
         try:
             value = value()
         except TypeError:
             raise OptionError(f"{name} must be an object of the class: write {value.__name__}(...)") from None
     if not isinstance(value, kind):
-        raise OptionError(f"{name} must be an instance of {kind.__name__}, got {value!r}")
+        kinds = " or ".join(each.__name__ for each in getattr(kind, "__args__", (kind,)))
+        raise OptionError(f"{name} must be an instance of {kinds}, got {value!r}")
     return value
 
 
@@ -31,7 +32,10 @@ def number(
     at_most: float = math.inf,
     below: float = math.inf,
 ) -> float:
-    """`value` as it is, if it is a finite real number within the bounds."""
+    """`value` as a float, if it is a finite real number within the bounds.
+
+    A float of Python's own: one of NumPy would bring its own precision into every product with it.
+    """
     real = isinstance(value, numbers.Real) and math.isfinite(value)
     if not (real and at_least <= value <= at_most and above < value < below):
         bounds = [
@@ -40,7 +44,7 @@ def number(
             if math.isfinite(bound)
         ]
         raise OptionError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value!r}")
-    return value
+    return float(value)
 
 
 def whole(name: str, value: Any, *, at_least: int = 0) -> int:

@@ -79,4 +79,4 @@ class SpentCache(GpunnError, RuntimeError):
 
 
 class Diverged(GpunnError, ArithmeticError):
-    """The loss became NaN or infinite."""
+    """A loss or a weight became NaN or infinite."""

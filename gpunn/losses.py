@@ -24,10 +24,12 @@ out of range is then found by `targets` alone, which a Trainer calls once for al
 
 from typing import Any
 
+import numpy as np
+
 from gpunn import ops
 from gpunn.checks import number
 from gpunn.device import Array, Device, device_of, namespace, on_host, to_host
-from gpunn.errors import DataError, DeviceMismatch, LossMismatch, ShapeError
+from gpunn.errors import DataError, DeviceMismatch, DtypeError, LossMismatch, ShapeError
 from gpunn.layers import Flatten, Identity, Layer, Residual, Sequential, Sigmoid, Softmax, activation
 
 __all__ = [
@@ -88,6 +90,8 @@ class Loss:
         if look:
             y = xp.astype(y, xp.float64, copy=False)  # Booleans have no sum
             self._check_values(y)
+            if not bool(xp.all(xp.abs(y) <= float(np.finfo(dtype).max))):
+                raise DataError(f"the targets contain numbers beyond {dtype}: rescale them, or use float64")
             if self.classifies and n_out > 1 and bool(xp.all((y == 0) | (y == 1)) & xp.all(xp.sum(y, axis=1) == 1)):
                 return device.asarray(xp.argmax(y, axis=1), "int64")
         return device.asarray(y, dtype)
@@ -103,6 +107,8 @@ class Loss:
         With yes-or-no targets (N, C) an answer counts as the share of its C parts that lie on the right side of 1/2.
         """
         xp = namespace(z)
+        if z.shape[1] == 1 and len(y.shape) == 1:
+            y = y[:, None]
         if len(y.shape) == 1:
             right = xp.argmax(z, axis=1) == y
         elif self.output == "softmax":
@@ -125,22 +131,33 @@ def _check_labels(y: Array, n_out: int) -> None:
         )
 
 
-def _same_place(loss: Loss, z: Array, y: Array) -> None:
-    if namespace(z) is not namespace(y) or z.device != y.device:
+def _fitting(loss: Loss, z: Array, y: Array) -> Array:
+    """The targets in the data type of z. Raises ShapeError or DeviceMismatch, where they do not go with z."""
+    xp = namespace(z)
+    if namespace(y) is not xp or z.device != y.device:
         here, there = device_of(z), device_of(y)
         raise DeviceMismatch(
             f"{type(loss).__name__}: the network's numbers are on {here} and the targets on {there}: move them with "
             f"gn.device({here.name!r}).asarray(y)"
         )
-
-
-def _same_shape(loss: Loss, z: Array, y: Array) -> None:
-    _same_place(loss, z, y)
-    if z.shape != y.shape:
+    if len(z.shape) != 2:
+        raise ShapeError(f"{type(loss).__name__} expects the network's numbers as (N, C), got {tuple(z.shape)}")
+    of_classes = loss.classifies and len(y.shape) == 1
+    if (y.shape[0] != z.shape[0]) if of_classes else (z.shape != y.shape):
         raise ShapeError(
             f"{type(loss).__name__}: the network gives {tuple(z.shape)} and the targets are {tuple(y.shape)}; "
             "they must have one shape"
         )
+    if not of_classes:
+        return y if y.dtype == z.dtype else xp.astype(y, z.dtype)
+    if z.shape[1] == 1:
+        return xp.astype(y[:, None], z.dtype)
+    if not xp.isdtype(y.dtype, "integral"):
+        raise DtypeError(f"{type(loss).__name__} expects class numbers, got {y.dtype}: use y.astype(int)")
+    chosen = ops.one_hot(y, z)
+    if on_host(z) and int(xp.sum(chosen)) != y.shape[0]:  # a row is left without a 1
+        _check_labels(y, z.shape[1])
+    return chosen
 
 
 class _OnClasses(Loss):
@@ -154,19 +171,6 @@ class _OnClasses(Loss):
         if not bool(xp.all((y >= 0) & (y <= 1))):
             low, high = float(xp.min(y)), float(xp.max(y))
             raise DataError(f"{type(self).__name__} expects targets from 0 to 1, got {low:g} to {high:g}")
-
-    def _rows(self, z: Array, y: Array) -> Array:
-        if len(y.shape) != 1 or y.shape[0] != z.shape[0]:
-            _same_shape(self, z, y)
-            return y
-        _same_place(self, z, y)
-        xp = namespace(z)
-        if z.shape[1] == 1:
-            return xp.astype(y[:, None], z.dtype)
-        chosen = ops.one_hot(y, z)
-        if on_host(z) and int(xp.sum(chosen)) != y.shape[0]:  # a row is left without a 1
-            _check_labels(y, z.shape[1])
-        return chosen
 
 
 class SoftmaxCrossEntropy(_OnClasses):
@@ -182,7 +186,7 @@ class SoftmaxCrossEntropy(_OnClasses):
         self.label_smoothing = number("label_smoothing", label_smoothing, at_least=0.0, below=1.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        y = self._rows(z, y)
+        y = _fitting(self, z, y)
         if self.label_smoothing:
             y = (1.0 - self.label_smoothing) * y + self.label_smoothing / z.shape[1]
         loss, p = ops.softmax_cross_entropy(z, y)
@@ -235,7 +239,7 @@ class SigmoidCrossEntropy(_OnClasses):
     output = "sigmoid"
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        y = self._rows(z, y)
+        y = _fitting(self, z, y)
         loss, a = ops.sigmoid_cross_entropy(z, y)
         return loss, (a, y)
 
@@ -253,7 +257,7 @@ class Quadratic(_OnClasses):
     output = "sigmoid"
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        y = self._rows(z, y)
+        y = _fitting(self, z, y)
         loss, a = ops.quadratic(z, y)
         return loss, (a, y)
 
@@ -265,8 +269,7 @@ class MeanSquaredError(Loss):
     """L = 1/(NC) sum (z - y)^2; gradient 2 (z - y) / (NC). Output: identity."""
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        _same_shape(self, z, y)
-        return ops.mean_squared_error(z, y)
+        return ops.mean_squared_error(z, _fitting(self, z, y))
 
     def backward(self, cache: Any) -> Array:
         return ops.mean_squared_error_backward(cache)
@@ -276,8 +279,7 @@ class MeanAbsoluteError(Loss):
     """L = 1/(NC) sum |z - y|; gradient sign(z - y) / (NC). Output: identity."""
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        _same_shape(self, z, y)
-        return ops.mean_absolute_error(z, y)
+        return ops.mean_absolute_error(z, _fitting(self, z, y))
 
     def backward(self, cache: Any) -> Array:
         return ops.mean_absolute_error_backward(cache)
@@ -294,8 +296,7 @@ class Huber(Loss):
         self.delta = number("Huber: delta", delta, above=0.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        _same_shape(self, z, y)
-        return ops.huber(z, y, delta=self.delta)
+        return ops.huber(z, _fitting(self, z, y), delta=self.delta)
 
     def backward(self, cache: Any) -> Array:
         return ops.huber_backward(cache, delta=self.delta)
@@ -306,6 +307,9 @@ class _Of(Loss):
 
     def __init__(self, function: Layer, loss: Loss) -> None:
         self.function, self.loss = function, loss
+
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
+        return self.loss.targets(y, n_out, device, dtype, look)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         a, function_cache = self.function.forward(z)

@@ -33,9 +33,8 @@ class Optimizer:
     keeps: tuple[str, ...] = ()
 
     def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
-        number("weight_decay", weight_decay, at_least=0.0)
         self.lr = schedule(lr)
-        self.weight_decay = weight_decay
+        self.weight_decay = number("weight_decay", weight_decay, at_least=0.0)
 
     def start(self, store: ParamStore) -> State:
         """What the optimiser keeps between steps: flat arrays of zeros, by name."""
@@ -43,7 +42,7 @@ class Optimizer:
 
     def update(self, store: ParamStore, state: State, done: int) -> None:
         """Take one step, after `done` others: change the parameters by their gradients, and the state, in place."""
-        g, eta = store.gradient(), self.lr(done)
+        g, eta = store.gradient(), float(self.lr(done))
         if self.weight_decay:
             self.decay(store.values[store.decaying], g[store.decaying], eta)
         self.step(store.values, g, *(state[name] for name in self.keeps), eta=eta, t=done + 1)
@@ -71,10 +70,9 @@ class SGD(Optimizer):
         self, lr: float | Schedule, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
         super().__init__(lr, weight_decay)
-        number("momentum", momentum, at_least=0.0, below=1.0)
+        self.momentum, self.nesterov = number("momentum", momentum, at_least=0.0, below=1.0), nesterov
         if nesterov and not momentum:
             raise OptionError("nesterov=True needs a momentum above 0, such as momentum=0.9")
-        self.momentum, self.nesterov = momentum, nesterov
 
     @property
     def keeps(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -104,10 +102,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(lr, weight_decay)
-        number("beta1", beta1, at_least=0.0, below=1.0)
-        number("beta2", beta2, at_least=0.0, below=1.0)
-        number("epsilon", epsilon, above=0.0)
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.beta1 = number("beta1", beta1, at_least=0.0, below=1.0)
+        self.beta2 = number("beta2", beta2, at_least=0.0, below=1.0)
+        self.epsilon = number("epsilon", epsilon, above=0.0)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         ops.adam(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)
@@ -139,9 +136,8 @@ class RMSprop(Optimizer):
         self, lr: float | Schedule = 1e-3, rho: float = 0.9, epsilon: float = 1e-8, weight_decay: float = 0.0
     ) -> None:
         super().__init__(lr, weight_decay)
-        number("rho", rho, at_least=0.0, below=1.0)
-        number("epsilon", epsilon, above=0.0)
-        self.rho, self.epsilon = rho, epsilon
+        self.rho = number("rho", rho, at_least=0.0, below=1.0)
+        self.epsilon = number("epsilon", epsilon, above=0.0)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         ops.rmsprop(w, g, *kept, eta=eta, rho=self.rho, epsilon=self.epsilon)
@@ -154,8 +150,7 @@ class Adagrad(Optimizer):
 
     def __init__(self, lr: float | Schedule = 1e-2, epsilon: float = 1e-10, weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
-        number("epsilon", epsilon, above=0.0)
-        self.epsilon = epsilon
+        self.epsilon = number("epsilon", epsilon, above=0.0)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         ops.adagrad(w, g, *kept, eta=eta, epsilon=self.epsilon)

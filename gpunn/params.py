@@ -18,9 +18,9 @@ from gpunn.errors import NotInitialised, ShapeError
 from gpunn.init import Initializer, initializer
 from gpunn.rng import generator
 
-__all__ = ["NO_WEIGHTS", "Buffer", "Param", "ParamStore", "read_state", "write_state"]
+__all__ = ["NO_WEIGHTS", "Buffer", "Param", "ParamStore", "draw", "read_state", "write_state"]
 
-ALIGNMENT = 16  # elements, 64 bytes or more: each parameter starts as many cache lines after the array's own start
+ALIGNMENT = 16  # elements, 64 bytes or more: each parameter starts whole cache lines after the start of the array
 
 NO_WEIGHTS = "this network has no weights yet: call net.init(seed=0), or give it to a gn.Trainer"
 
@@ -34,7 +34,8 @@ class Param:
     __slots__ = ("_grad", "_step", "_value", "decay", "init", "shape", "store")
 
     def __init__(self, shape: tuple[int, ...], init: str | Initializer, *, decay: bool = True) -> None:
-        self.shape = tuple(whole(f"a size in the shape {shape}", n, at_least=1) for n in shape)
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        self.shape = tuple(whole(f"a size in the shape {shape}", n, at_least=1) for n in sizes)
         self.init = initializer(init)
         self.decay = decay
         self.store: ParamStore | None = None
@@ -62,7 +63,10 @@ class Param:
 
     @property
     def grad(self) -> Array:
-        """The gradient that the last backward pass to reach this parameter gave it. Raises NotInitialised."""
+        """The gradient that the last backward pass to reach this parameter gave it. Raises NotInitialised.
+
+        After a step of the optimiser it is what the step was taken by: with weight decay added, and shortened.
+        """
         if self._grad is None:
             raise NotInitialised(NO_WEIGHTS)
         return self._grad
@@ -89,10 +93,11 @@ class Param:
 class Buffer:
     """An array of a layer that is not learned, such as a mean taken over the data; saved with the weights."""
 
-    __slots__ = ("_value", "initial")
+    __slots__ = ("_value", "initial", "store")
 
     def __init__(self, initial: Any) -> None:
         self.initial = np.asarray(to_host(initial), dtype=np.float64)
+        self.store: ParamStore | None = None
         self._value: Array = None
 
     @property
@@ -137,7 +142,7 @@ class ParamStore:
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():
-            buffer._value = device.asarray(buffer.initial, dtype)
+            buffer.store, buffer._value = self, device.asarray(buffer.initial, dtype)
 
     def __getstate__(self) -> tuple[Any, ...]:
         """What copy and pickle keep: the views are made anew, or they would no longer be views."""
@@ -155,19 +160,6 @@ class ParamStore:
         """The number of parameters."""
         return sum(param.size for param in self.params.values())
 
-    def draw(self, seed: int) -> None:
-        """Draw every parameter anew: each from its own generator, of the seed and the parameter's name.
-
-        The numbers are made on the host in float64, then rounded and moved, so that every device starts alike.
-        """
-        for name, param in self.params.items():
-            values = param.init(generator(seed, f"init/{name}"), param.shape)
-            if np.shape(values) != param.shape:
-                raise ShapeError(
-                    f"the initialiser of {name} made numbers of shape {np.shape(values)}, expected {param.shape}"
-                )
-            param._value[...] = self.device.asarray(values, self.dtype)
-
     def views(self, flat: Array) -> dict[str, Array]:
         """The parts of a flat array (P,) that belong to each parameter, by name, in the parameter's shape."""
         reshape = self.device.xp.reshape  # of a part in one piece, which needs no copy
@@ -184,6 +176,21 @@ class ParamStore:
     def next_step(self) -> None:
         """Let the next gradients replace those that are there."""
         self.step += 1
+
+
+def draw(params: Mapping[str, Param], seed: int) -> dict[str, np.ndarray]:
+    """Initial values by name: each drawn from its own generator, of the seed and the parameter's name.
+
+    They are made on the host in float64, and only then rounded and moved, so that every device starts alike. Raises
+    ShapeError for an initialiser that makes numbers of another shape.
+    """
+    values = {name: param.init(generator(seed, f"init/{name}"), param.shape) for name, param in params.items()}
+    for name, param in params.items():
+        if np.shape(values[name]) != param.shape:
+            raise ShapeError(
+                f"the initialiser of {name} made numbers of shape {np.shape(values[name])}, expected {param.shape}"
+            )
+    return values
 
 
 def read_state(entries: Mapping[str, Param | Buffer]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gpunn.checks import number, whole
+from gpunn.checks import instance, number, whole
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "Schedule", "Step", "Warmup", "schedule"]
 
@@ -116,4 +116,4 @@ class Warmup:
 
 def schedule(eta: Schedule | float) -> Schedule:
     """`eta` as a schedule: a number becomes Constant. Raises OptionError for a negative or infinite one."""
-    return eta if callable(eta) else Constant(eta)
+    return instance("a schedule", eta, Callable) if callable(eta) else Constant(eta)

@@ -13,7 +13,7 @@ import numpy as np
 from gpunn import layers, losses
 from gpunn.checks import instance
 from gpunn.device import Array, Device, device, device_of, namespace, probe_cuda, to_host
-from gpunn.errors import NotInitialised
+from gpunn.errors import NotInitialised, ShapeError
 from gpunn.layers import Layer
 from gpunn.losses import Loss
 from gpunn.rng import generator
@@ -52,6 +52,7 @@ def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False
         return where.asarray(rng.standard_normal(shape))
 
     targets: dict[str, tuple[Array, Array]] = {}  # name: (array to vary, its gradient)
+    layer = instance("what gradcheck checks", layer, Layer | Loss)
     if isinstance(layer, Loss):
         loss, y = layer, layer.targets(y, x.shape[-1], where, "float64")
         _, cache = loss.forward(x, y)
@@ -61,7 +62,7 @@ def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False
             return float(loss.forward(targets["z"][0], y)[0])
 
     else:
-        source: Layer = instance("what gradcheck checks", layer, Layer)
+        source: Layer = layer
         net = copy.deepcopy(source)
         net.init(seed, device=where, dtype="float64")
         with contextlib.suppress(NotInitialised):  # it may be a part of a network that has its weights
@@ -78,6 +79,9 @@ def gradcheck(layer: Layer | Loss, x: Any, y: Any = None, *, train: bool = False
 
     errors = {}
     for name, (array, gradient) in targets.items():
+        found = None if gradient is None else tuple(gradient.shape)
+        if found != tuple(array.shape):
+            raise ShapeError(f"backward gives a gradient of shape {found} for {name}, expected {tuple(array.shape)}")
         u = random(array.shape)
         start = xp.asarray(array, copy=True)
 

@@ -236,3 +236,88 @@ def test_only_what_comes_out_is_the_output():
         pair(gn.Sequential(gn.Linear(4, 4), Probabilities()), loss)
     assert pair(gn.mlp([4, 3], output=Probabilities()), loss) is loss
     assert pair(gn.Sequential(), loss) is loss
+
+
+@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS], ids=repr)
+def test_gradients_keep_the_data_type_of_z(backend, loss):
+    z = backend.asarray(Z, "float32")
+    for y in (np.eye(4)[LABELS], np.eye(4, dtype="int64")[LABELS]):
+        value, cache = loss.forward(z, backend.asarray(y))
+        assert value.dtype == loss.backward(cache).dtype == z.dtype
+
+
+def test_constants_of_numpy_do_not_change_the_data_type():
+    z = Z.astype("float32")
+    for loss in (gn.SoftmaxCrossEntropy(np.float64(0.1)), gn.Huber(np.float64(1.0))):
+        y = LABELS if loss.classifies else z + 1
+        assert loss.backward(loss.forward(z, y)[1]).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("loss", "z", "y", "error", "message"),
+    [
+        (
+            gn.SigmoidCrossEntropy(),
+            Z[0],
+            LABELS,
+            gn.ShapeError,
+            r"expects the network's numbers as \(N, C\), got \(4,\)",
+        ),
+        (gn.MeanSquaredError(), Z[0], Z[0], gn.ShapeError, r"numbers as \(N, C\), got \(4,\)"),
+        (gn.SoftmaxCrossEntropy(), Z, LABELS.tolist(), gn.DtypeError, "expected an array, got list"),
+        (
+            gn.SoftmaxCrossEntropy(),
+            Z,
+            LABELS > 1,
+            gn.DtypeError,
+            r"expects class numbers, got bool: use y.astype\(int\)",
+        ),
+        (gn.Quadratic(), Z, LABELS + 0.5, gn.DtypeError, "expects class numbers, got float64"),
+    ],
+)
+def test_by_hand_what_does_not_fit_is_named(loss, z, y, error, message):
+    with pytest.raises(error, match=message):
+        loss.forward(z, y)
+
+
+def test_devices_of_one_library_are_told_apart():
+    pytest.importorskip("array_api_strict")
+    here, there = (gn.device(f"strict:{name}") for name in ("cpu", "device1"))
+    with pytest.raises(gn.DeviceMismatch, match="on strict:cpu and the targets on strict:device1"):
+        gn.MeanSquaredError().forward(here.asarray(Z), there.asarray(Z))
+    with pytest.raises(gn.DeviceMismatch, match="weights on strict:cpu and was given an array on strict:device1"):
+        gn.Linear(4, 2).init(device=here, dtype="float64")(there.asarray(Z))
+
+
+def test_shares_of_classes_count_by_their_largest(backend):
+    z = backend.asarray([[0.1, 0.9, 0.2], [0.9, 0.1, 0.2], [0.3, 0.1, 0.2]])
+    y = backend.asarray([[0.4, 0.6, 0.0], [0.4, 0.6, 0.0], [0.5, 0.3, 0.2]])
+    assert float(gn.SoftmaxCrossEntropy().correct(z, y)) == 2
+    one = backend.asarray([[3.0], [3.0], [-3.0]])
+    assert float(gn.SigmoidCrossEntropy().correct(one, backend.asarray([1.0, 1.0, 0.0]))) == 3
+
+
+def test_a_single_row_may_look_like_probabilities():
+    assert np.isfinite(gn.SoftmaxCrossEntropy()(np.array([[0.25, 0.75]]), np.array([1])))
+    with pytest.raises(gn.LossMismatch, match="was given probabilities"):
+        gn.SoftmaxCrossEntropy()(np.array([[0.25, 0.75]] * 2), np.array([1, 1]))
+
+
+def test_a_loss_of_an_output_asks_the_loss_for_its_targets():
+    class Positive(gn.MeanSquaredError):
+        def _check_values(self, y):
+            if (y <= 0).any():
+                raise gn.DataError("not positive")
+
+    loss = pair(gn.mlp([4, 2], output="tanh"), Positive())
+    with pytest.raises(gn.DataError, match="not positive"):
+        loss.targets(-np.ones((3, 2)), 2, gn.device("cpu"), "float32")
+    with pytest.raises(gn.ShapeError, match=r"^Positive expects targets of shape \(N, 2\)"):
+        loss.targets(np.ones((3, 1)), 2, gn.device("cpu"), "float32")
+
+
+def test_targets_beyond_the_data_type_are_named():
+    y = np.array([[1.0], [1e300]])
+    with pytest.raises(gn.DataError, match="targets contain numbers beyond float32: rescale them, or use float64"):
+        gn.MeanSquaredError().targets(y, 1, gn.device("cpu"), "float32")
+    assert gn.MeanSquaredError().targets(y, 1, gn.device("cpu"), "float64").max() == 1e300

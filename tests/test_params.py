@@ -181,3 +181,37 @@ def test_sizes_may_be_numbers_of_numpy():
     layer = gn.Linear(np.int64(3), np.uint8(2))
     assert [type(n) for n in (layer.n_in, layer.n_out)] == [int, int]
     assert gn.mlp(np.array([4, 3, 2])).init().store.size == 23
+
+
+def test_what_fails_leaves_the_weights_that_are_there():
+    net = gn.mlp([4, 3, 2]).init(seed=1)
+    before = net.state_dict()
+    with pytest.raises(gn.OptionError, match="seed must be a whole number"):
+        net.init(-1)
+    with pytest.raises(gn.OptionError, match="dtype"):
+        net.init(dtype="int8")
+    net.layers[2].W.init = lambda rng, shape: np.zeros(3)
+    with pytest.raises(gn.ShapeError, match="the initialiser of linear2"):
+        net.init(2)
+    assert all(np.array_equal(array, before[name]) for name, array in net.state_dict().items())
+    fresh = gn.Sequential(gn.Linear(2, 2, init=lambda rng, shape: np.zeros(3)))
+    with pytest.raises(gn.ShapeError, match="the initialiser of linear1"):
+        fresh.init()
+    assert not fresh.initialised
+
+
+def test_a_layer_without_parameters_but_with_buffers_belongs_to_one_network_too():
+    shared = gn.Standardize([0.0], [1.0])
+    gn.Sequential(shared).init()
+    with pytest.raises(gn.GpunnError, match=r"standardize1.mean has its weights already, as part of another network"):
+        gn.Sequential(shared).init(dtype="float64")
+
+
+def test_parameters_in_a_list_are_found():
+    class Several(gn.Layer):
+        def __init__(self):
+            self.factors = [gn.Param(3, "normal"), gn.Param((3,), "normal")]
+
+    layer = Several().init()
+    assert list(layer.params()) == ["factors1", "factors2"]
+    assert layer.factors[0].value.shape == (3,)

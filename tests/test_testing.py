@@ -97,8 +97,27 @@ def test_targets_of_a_loss_may_lie_anywhere(backend):
 
 
 def test_what_cannot_be_checked_is_named():
-    with pytest.raises(gn.OptionError, match="what gradcheck checks must be an instance of Layer, got 7"):
+    with pytest.raises(gn.OptionError, match="what gradcheck checks must be an instance of Layer or Loss, got 7"):
         gn.gradcheck(7, X)
     with pytest.raises(gn.OptionError, match=r"what gradcheck checks must be an object of the class: write Linear\("):
         gn.gradcheck(gn.Linear, X)
     assert gn.gradcheck(gn.Tanh, X)["x"] < 1e-9
+
+
+@pytest.mark.parametrize(("wrong", "shape"), [(lambda dy: None, "None"), (lambda dy: dy[:, :1], r"\(5, 1\)")])
+def test_a_gradient_of_another_shape_is_named(wrong, shape):
+    class Short(gn.Identity):
+        def backward(self, dy, cache, *, need_dx=True):
+            return wrong(dy)
+
+    with pytest.raises(gn.ShapeError, match=rf"a gradient of shape {shape} for x, expected \(5, 4\)"):
+        gn.gradcheck(Short(), X)
+
+
+def test_a_gradient_check_may_be_of_training():
+    class WrongInTraining(gn.Identity):
+        def forward(self, x, *, train=False, key=None):
+            return (x * 2.0 if train else x), None
+
+    assert gn.gradcheck(WrongInTraining(), X)["x"] < 1e-9
+    assert gn.gradcheck(WrongInTraining(), X, train=True)["x"] == pytest.approx(0.5)

@@ -90,7 +90,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, alpha: float = 0.01) -> None:
         self.alpha = number("LeakyReLU: alpha", alpha, at_least=0.0, at_most=1.0)
-        self.constants = {"alpha": alpha}
+        self.constants = {"alpha": self.alpha}
 
 
 class ELU(Activation):
@@ -101,7 +101,7 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = number("ELU: alpha", alpha, above=0.0)
-        self.constants = {"alpha": alpha}
+        self.constants = {"alpha": self.alpha}
 
 
 class GELU(Activation):

@@ -28,7 +28,7 @@ import numpy as np
 
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
-from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, read_state, write_state
+from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, draw, read_state, write_state
 
 __all__ = ["Layer"]
 
@@ -40,8 +40,8 @@ class Layer:
     """The base of all layers and networks.
 
     Parameters live on the layer, activations never do: what the backward pass needs is in the cache that forward
-    returns and the caller carries. So one layer may be used twice in a network, or by two threads, and each use has
-    its own.
+    returns and the caller carries. So one layer may be used twice in a network, and each use has its own; two threads
+    may ask one network for answers.
     """
 
     _store: ParamStore | None = None
@@ -87,13 +87,7 @@ class Layer:
 
     def children(self) -> dict[str, "Layer"]:
         """The layers directly inside this one, by name: those in its attributes, or in lists that are attributes."""
-        found: dict[str, Layer] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                found |= {f"{name}{i}": item for i, item in enumerate(value, start=1) if isinstance(item, Layer)}
-            elif isinstance(value, Layer):
-                found[name] = value
-        return found
+        return self._inside(Layer)
 
     def walk(self) -> Iterator[tuple[str, "Layer"]]:
         """This layer and all inside it, each once, with its full name such as "residual1.linear2"."""
@@ -119,10 +113,20 @@ class Layer:
     def _owned(self, kind: type) -> dict[str, Any]:
         found, seen = {}, set()
         for prefix, layer in self.walk():
-            for name, value in vars(layer).items():
-                if isinstance(value, kind) and id(value) not in seen:
+            for name, value in layer._inside(kind).items():
+                if id(value) not in seen:
                     seen.add(id(value))
                     found[f"{prefix}.{name}" if prefix else name] = value
+        return found
+
+    def _inside(self, kind: type) -> dict[str, Any]:
+        """What of a kind is in the attributes, or in lists that are attributes, by name."""
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, list | tuple):
+                found |= {f"{name}{i}": item for i, item in enumerate(value, start=1) if isinstance(item, kind)}
+            elif isinstance(value, kind):
+                found[name] = value
         return found
 
     @property
@@ -144,8 +148,10 @@ class Layer:
         parameters may be added anywhere without changing the weights of the others. Raises OptionError for another
         dtype than "float32" or "float64", DeviceUnavailable where the device cannot be had.
         """
+        params = self.params()
+        values = draw(params, seed)  # first, so that what fails leaves the weights that are there
         self._place(device, dtype)
-        self.store.draw(seed)
+        write_state(params, values)
         return self
 
     def to(self, device: str | Device | None, dtype: str | None = None) -> Self:
@@ -161,8 +167,8 @@ class Layer:
         if dtype not in ("float32", "float64"):
             raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
         params, buffers = self.params(), self.buffers()
-        for name, param in params.items():
-            if param.store is not None and param.store is not self._store:
+        for name, entry in (params | buffers).items():
+            if entry.store is not None and entry.store is not self._store:
                 raise GpunnError(
                     f"{name} has its weights already, as part of another network: build a new layer, or load its "
                     "state_dict() into this network once this one is initialised"
@@ -215,7 +221,7 @@ class Layer:
 
     def _summary(self, input_shape: Shape | None = None) -> str:
         rows = [("layer", "output", "parameters")]
-        shape = input_shape
+        shape = None if input_shape is None else tuple(input_shape)
         counted: set[int] = set()
         for name, layer in self.children().items() or {type(self).__name__.lower(): self}.items():
             shape = layer.output_shape(shape)

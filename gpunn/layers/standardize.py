@@ -15,7 +15,8 @@ class Standardize(Layer):
     """y = (x - mean) / std for each feature, x (N, D): as the first layer it makes the scale a part of the network.
 
     `mean` and `std` (D,) are constants, saved with the weights; `Standardize.of(X)` takes them from data. A feature
-    that never changes gets std 1: it is only shifted.
+    that never changes gets std 1: it is only shifted. Numbers that differ in digits that float32 does not have, such as
+    times in seconds since 1970, need dtype="float64", or a subtraction beforehand.
     """
 
     def __init__(self, mean: Any, std: Any) -> None:

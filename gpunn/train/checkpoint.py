@@ -70,6 +70,10 @@ def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
     def part(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
+    there = {name.split("/")[1] for name in tensors if name.startswith("optimizer/")}
+    if there != trainer.state.keys():
+        what = [", ".join(sorted(names)) or "nothing" for names in (there, trainer.state)]
+        raise FileError(f"{path}: a checkpoint of an optimiser that keeps {what[0]}, and this one keeps {what[1]}")
     store = trainer.net.store
     kept = {name: (store.views(flat), part(f"optimizer/{name}/")) for name, flat in trainer.state.items()}
     for name, (views, arrays) in kept.items():

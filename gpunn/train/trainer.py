@@ -28,7 +28,10 @@ READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits unt
 
 
 class Callback:
-    """What is called during `Trainer.fit`; override what you need. `trainer.stop = True` ends the fit."""
+    """What is called during `Trainer.fit`; override what you need.
+
+    `trainer.stop = True` ends the fit after the step or epoch in progress, with the weights as they are then.
+    """
 
     def on_start(self, trainer: "Trainer", epochs: int, batches: int) -> None:
         """Before the first step of a fit of so many epochs, of so many batches each."""
@@ -69,12 +72,11 @@ class Trainer:
         seed: int = 0,
         clip_norm: float | None = None,
     ) -> None:
-        if clip_norm is not None:
-            number("clip_norm", clip_norm, above=0.0)
+        self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
-        self.loss = instance("loss", loss or SoftmaxCrossEntropy(), Loss)
-        self.optimizer = instance("optimizer", optimizer or Adam(), Optimizer)
-        self.device, self.seed, self.clip_norm = find_device(device), whole("seed", seed), clip_norm
+        self.loss: Loss = instance("loss", SoftmaxCrossEntropy if loss is None else loss, Loss)
+        self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
+        self.device, self.seed = find_device(device), whole("seed", seed)
         self._loss = pair(net, self.loss)
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
@@ -105,32 +107,33 @@ class Trainer:
         patience: int | None = None,
         restore_best: bool = False,
         verbose: bool = False,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
     ) -> History:
         """Train for `epochs` more epochs on data = (X, Y), and return the history of all epochs so far.
 
         `valid` is (X, Y) to measure on after every epoch, or a fraction of the data to set aside for it. The epoch
         that is best in `monitor` ("valid_loss" where there is validation data, else "loss", which is of the weights
         before each step) is remembered: `patience` ends training after so many epochs without a better one, counted
-        over all fits of this trainer, `restore_best` puts back the weights of the best one at the end. `verbose` prints
-        a table with a line per epoch.
+        over all fits that monitor the same, `restore_best` puts back the weights of the best one at the end, unless a
+        callback has stopped the fit. `verbose` prints a table with a line per epoch.
 
         A fit that was stopped goes on when called again, from the very batch it had come to. Raises DataError,
         ShapeError or DtypeError for data that does not fit, Diverged when the loss or a weight is no longer a finite
         number: the network then has the weights from which the loss could not be computed.
         """
-        whole("epochs", epochs)
-        if patience is not None:
-            whole("patience", patience, at_least=1)
+        epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size, at_least=1)
+        patience = None if patience is None else whole("patience", patience, at_least=1)
+        listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
         (x, y), valid = self._load_both(data, valid)
         monitor = self._monitored(monitor, valid)
         batches = Batches(x, y, batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last, dtype=self.dtype)
-        self._check_order(rows=x.shape[0], batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
-        callbacks = [*callbacks, *_table(verbose)]
+        order = {"rows": x.shape[0], "batch_size": batch_size, "shuffle": bool(shuffle), "drop_last": bool(drop_last)}
+        self._check_order(order)
+        callbacks = [instance("a callback", callback, Callback) for callback in [*listed, *_table(verbose)]]
         self.stop = False
-        for callback in callbacks:
-            callback.on_start(self, epochs, len(batches))
         try:
+            for callback in callbacks:
+                callback.on_start(self, epochs, len(batches))
             with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
                 self._run(batches, valid, epochs, monitor, patience, restore_best, callbacks)
         finally:
@@ -178,7 +181,8 @@ class Trainer:
         x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
-        return self._update(self._scaled(self._move(x)), y, new=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._update(self._scaled(self._move(x)), y, new=True)
 
     def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
         """`new` data is checked; `look` at the loss even where that waits for a GPU."""
@@ -190,6 +194,7 @@ class Trainer:
         loss, loss_cache = self._loss.forward(z, y)
         if (look or self.device.on_host) and not math.isfinite(loss):
             raise self._diverged([x], float(loss), self.steps)
+        net.zero_grad()  # of a step that was broken off
         net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
         if self.clip_norm is not None:
             ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
@@ -202,7 +207,7 @@ class Trainer:
         self.batch += 1
 
     def _end_epoch(self, batches: Batches, valid: tuple[Array, Array] | None, begun: float) -> Row:
-        lr = self.optimizer.lr(self.steps - 1)
+        lr = float(self.optimizer.lr(self.steps - 1))
         row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
         if not finite(self.net.store.values):  # the last step may have done that
             raise self._diverged(self._pieces(batches.x), "NaN or infinite", self.steps - 1, "weights")
@@ -239,15 +244,18 @@ class Trainer:
         """
         losses, done = self.losses.look(), self.steps
         wrong = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if wrong is None or good is None:
+        if wrong is None:
             return
+        step = done - len(losses) + wrong
+        if good is None:
+            raise self._diverged(self._pieces(batches.x), losses[wrong], step)
         self.steps, self.batch, total, weight, arrays = good
         self.losses = Mean(total, weight)
         for array, before in zip(self._kept(), arrays, strict=True):
             array[...] = before
         for x, y in itertools.islice(batches.epoch(self.epoch, start=self.batch), done - self.steps):
             self._advance(x, y, look=True)
-        raise self._diverged([], losses[wrong], done - len(losses) + wrong)  # only the first time: not by the steps
+        raise self._diverged([], losses[wrong], step)  # only the first time: not by the steps
 
     def _diverged(self, pieces: Iterable[Array], value: object, step: int, what: str = "loss") -> Diverged:
         with np.errstate(all="ignore"):
@@ -304,7 +312,8 @@ class Trainer:
         else:
             x = to_host(x)
             in_bytes = x.dtype == np.uint8
-        x = self.device.asarray(x, None if in_bytes else self.dtype)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is looked for
+            x = self.device.asarray(x, None if in_bytes else self.dtype)
         if len(x.shape) == 0 or x.shape[0] == 0:
             raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows")
         return x
@@ -319,7 +328,8 @@ class Trainer:
             bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
             row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
             raise DataError(
-                f"the inputs contain NaN or infinity, first in row {row}: remove such rows, or fill them in"
+                f"the inputs contain NaN or infinity, first in row {row}, in {self.dtype}: remove such rows, or fill "
+                "them in"
             )
         return x
 
@@ -352,7 +362,7 @@ class Trainer:
             raise OptionError(f"monitor {monitor!r} is not measured in this fit; expected {' or '.join(known)}")
         return monitor or known[0]
 
-    def _check_order(self, **order: Any) -> None:
+    def _check_order(self, order: dict[str, Any]) -> None:
         if self.batch and order != self.order:
             raise OptionError(
                 f"the epoch that was begun had {self.order}, now it is {order}: go on with the same data and batches, "

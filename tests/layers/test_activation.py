@@ -49,3 +49,9 @@ def test_a_layer_that_learns_is_no_activation():
         gn.mlp([4, 3, 2], hidden=gn.Linear(3, 3))
     with pytest.raises(gn.OptionError, match=r"an activation must be an object of the class: write Linear\(...\)"):
         gn.mlp([4, 3], output=gn.Linear)
+
+
+def test_a_constant_of_numpy_does_not_change_the_data_type():
+    x = np.linspace(-2, 2, 5, dtype="float32")
+    for kind in (gn.LeakyReLU, gn.ELU):
+        assert kind(np.float64(0.1))(x).dtype == np.float32

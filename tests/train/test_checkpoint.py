@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_run_changes_nothing(tmp_path, other, message):
 
 def test_a_checkpoint_without_momentum_or_of_another_width_changes_nothing(tmp_path):
     save_checkpoint(tmp_path / "c.safetensors", fit(new("sgd"), 1))
-    refused(tmp_path / "c.safetensors", new("momentum"), "the optimiser's 'v' does not fit")
+    refused(tmp_path / "c.safetensors", new("momentum"), "of an optimiser that keeps nothing, and this one keeps v")
     refused(tmp_path / "c.safetensors", new("sgd", width=5), "linear1.W")
 
 

@@ -572,3 +572,107 @@ def test_callbacks_hear_of_the_end_however_it_comes(how):
     except KeyboardInterrupt:
         assert how == "fails"
     assert heard == ["start", "end"]
+
+
+def test_a_step_that_was_broken_off_leaves_nothing_behind(monkeypatch):
+    whole, broken = trainer(), trainer()
+
+    def broken_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broken.optimizer, "update", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            broken.fit((X, LABELS), epochs=1)
+    for t in (whole, broken):
+        t.fit((X, LABELS), epochs=1)
+    assert np.array_equal(whole.net.store.values, broken.net.store.values)
+
+
+def test_constants_of_numpy_are_kept_in_a_checkpoint(tmp_path, backend):
+    optimizer = gn.Adam(np.float64(0.01), beta1=np.float64(0.9), weight_decay=np.float32(0.1))
+    t = trainer(optimizer=optimizer, device=backend.device, clip_norm=np.float64(1.0))
+    t.fit((X, LABELS), epochs=np.int64(1), batch_size=np.int64(10), shuffle=np.bool_(True))
+    gn.save_checkpoint(tmp_path / "c", t)
+    momentum = trainer(optimizer=gn.SGD(np.float64(0.1), momentum=np.float64(0.9)), device=backend.device)
+    momentum.fit((X, LABELS), epochs=1)
+    assert momentum.net.store.values.dtype == backend.device.dtype("float32")
+
+
+def test_callbacks_may_be_one_or_none_or_a_class():
+    class Count(gn.Callback):
+        steps = ended = 0
+
+        def on_step(self, trainer):
+            type(self).steps += 1
+
+        def on_end(self, trainer):
+            type(self).ended += 1
+
+    for callbacks in (Count(), Count, [Count], None, (), [Count(), Count()]):
+        trainer().fit((X, LABELS), epochs=1, batch_size=20, callbacks=callbacks)
+    assert Count.steps == 3 * 5
+    with pytest.raises(gn.OptionError, match="a callback must be an instance of Callback, got 'x'"):
+        trainer().fit((X, LABELS), callbacks=["x"])
+
+    class Fails(gn.Callback):
+        def on_start(self, trainer, epochs, batches):
+            raise ValueError
+
+    Count.ended = 0
+    with pytest.raises(ValueError):
+        trainer().fit((X, LABELS), callbacks=[Count(), Fails()])
+    assert Count.ended == 1
+
+
+def test_numbers_that_the_data_type_cannot_hold_are_named():
+    with pytest.raises(gn.DataError, match="NaN or infinity, first in row 0, in float32"):
+        trainer().fit((X.astype("float64") * 1e39, LABELS))
+
+
+def test_on_a_gpu_nothing_is_looked_at_in_between(monkeypatch):
+    """Each look at a number would wait for the GPU: only losses are looked at, and only now and then."""
+    strict = pytest.importorskip("array_api_strict")
+    device = gn.device("strict:device1")
+    monkeypatch.setattr(gn.Device, "on_host", False)
+    monkeypatch.setattr("gpunn.losses.on_host", lambda x: False)
+    looks = []
+    array = type(strict.zeros(1))
+    for name in ("__bool__", "__float__", "__int__"):
+        method = getattr(array, name)
+        monkeypatch.setattr(array, name, lambda self, m=method, n=name: looks.append(n) or m(self))
+    t = trainer(device=device, clip_norm=1.0)
+    x, y = device.asarray(X), device.asarray(LABELS)
+    for _ in range(3):
+        t.step(x, y)
+    assert looks == []
+    t.fit((x, y), epochs=0)  # the data is looked at once
+    before = len(looks)
+    t.fit((x, y), epochs=2, batch_size=10)
+    at_start = before
+    assert len(looks) - before - at_start == 2 * (6 + 1)  # each epoch: its six losses, and whether weights are finite
+
+
+def test_a_stop_with_a_loss_that_was_not_looked_at_names_it(monkeypatch):
+    monkeypatch.setattr(gn.Device, "on_host", False)
+
+    class Stop(gn.Callback):
+        def on_step(self, trainer):
+            trainer.stop = trainer.steps == 9
+
+    t = trainer(gn.mlp([4, 8, 3]), optimizer=Jump(at=8), device="strict:device1")
+    with pytest.raises(gn.Diverged, match=r"in step 9 \(epoch 2\)"):
+        t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=Stop())
+
+
+def test_going_back_takes_running_statistics_and_random_numbers_with_it(monkeypatch):
+    found = []
+    for on_host in (True, False):
+        monkeypatch.setattr(gn.Device, "on_host", on_host)
+        net = gn.Sequential(gn.Linear(4, 8), gn.BatchNorm(8), gn.ReLU(), gn.Dropout(0.3), gn.Linear(8, 3))
+        t = trainer(net, optimizer=Jump(at=8), device="strict:device1")
+        with pytest.raises(gn.Diverged, match=r"in step 9 \(epoch 2\)"):
+            t.fit((X, LABELS), epochs=2, batch_size=10)
+        found.append(t.net.state_dict())
+    for name, array in found[0].items():
+        assert np.array_equal(array, found[1][name], equal_nan=True)

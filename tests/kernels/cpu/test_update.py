@@ -1,4 +1,5 @@
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,3 +46,13 @@ def test_arrays_come_by_place_and_constants_by_name(name):
     by_name = {argument for argument, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
     assert by_name == CONSTANTS[name].keys()
     assert {kind for argument, kind in kinds.items() if argument not in by_name} == {inspect.Parameter.POSITIONAL_ONLY}
+
+
+def test_only_long_arrays_are_cut_into_blocks(monkeypatch):
+    monkeypatch.setattr(update, "LARGE", 100)
+    monkeypatch.setattr(update, "BLOCK", 64)
+    sizes = []
+    blocked = update._in_blocks(SimpleNamespace(reference=lambda w, g: sizes.append((w.size, g.size))))
+    blocked(np.ones(99), np.ones(99))
+    blocked(np.ones(150), np.ones(150))
+    assert sizes == [(99, 99), (64, 64), (64, 64), (22, 22)]
