@@ -26,11 +26,20 @@ from gpunn.losses import (
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
-from gpunn.models import mlp
+from gpunn.models import Ensemble, mlp
 from gpunn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from gpunn.params import Buffer, Param
 from gpunn.testing import gradcheck
-from gpunn.train import Callback, EpochTable, History, Trainer, load_checkpoint, save_checkpoint
+from gpunn.train import (
+    AverageWeights,
+    Callback,
+    EpochTable,
+    History,
+    MaxNorm,
+    Trainer,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 __version__ = "0.1.0"
 
@@ -41,16 +50,19 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AverageWeights",
     "Batches",
     "Buffer",
     "Callback",
     "Dataset",
     "Device",
     "DeviceReport",
+    "Ensemble",
     "EpochTable",
     "History",
     "Huber",
     "Loss",
+    "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Optimizer",

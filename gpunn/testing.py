@@ -167,6 +167,7 @@ def layer_cases() -> dict[str, tuple[Callable[[], Layer], tuple[int, ...]]]:
         "LayerNorm": (lambda: layers.LayerNorm(4), (5, 4)),
         "RMSNorm": (lambda: layers.RMSNorm(4), (5, 4)),
         "GroupNorm": (lambda: layers.GroupNorm(2, 6), (2, 4, 3, 6)),
+        "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5, 4)),
         "Dropout": (lambda: layers.Dropout(0.4), (5, 4)),
         "Standardize": (lambda: layers.Standardize(mean, std), (5, 4)),
         "Residual": (lambda: layers.Residual(layers.Linear(4, 4), layers.Tanh()), (5, 4)),

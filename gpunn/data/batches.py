@@ -1,8 +1,10 @@
 """Batches: the pieces of a data set that a network is trained on, one step each."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from gpunn.checks import whole
+from gpunn.data.augment import Augmentation
 from gpunn.device import Array, device_of
 from gpunn.errors import DataError, DeviceMismatch, OptionError
 from gpunn.rng import generator
@@ -16,7 +18,8 @@ class Batches:
     Every epoch has its own order, which depends on the seed and the number of the epoch alone; `shuffle=False` keeps
     the rows as they are. The last batch is smaller where N is no multiple of the size, unless `drop_last`. Images in
     bytes (uint8) stay so in memory and are scaled to 0 ... 1, as `dtype`, one batch at a time; other inputs come as
-    they are.
+    they are. `augment` are changes made to the images of every batch (see gpunn.data.augment), for which rows are taken
+    as images of `image_shape` = (height, width, channels).
 
         for x, y in Batches(X, Y, 32, seed=0).epoch(3): ...
     """
@@ -31,6 +34,8 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         dtype: str = "float32",
+        augment: Sequence[Augmentation] = (),
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, at_least=1)
         if dtype not in ("float32", "float64"):
@@ -45,6 +50,12 @@ class Batches:
         if len(self._starts(x.shape[0], batch_size, drop_last)) == 0:
             what = f"{x.shape[0]} rows make no batch of {batch_size}" if drop_last else "the data has no rows"
             raise DataError(f"{what}: nothing to train on")
+        self.augment, self.image_shape = list(augment), tuple(image_shape or x.shape[1:])
+        if self.augment and (len(self.image_shape) != 3 or math.prod(self.image_shape) != math.prod(x.shape[1:])):
+            raise DataError(
+                "what can be augmented are images (height, width, channels), and the inputs are of shape "
+                f"{tuple(x.shape[1:])}: give them that shape, or a Dataset with image_shape"
+            )
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.dtype = self.device.dtype(dtype)
@@ -61,13 +72,20 @@ class Batches:
         """The batches (x, y) of epoch `number`, from the one numbered `start`."""
         xp, n, size = self.device.xp, self.x.shape[0], self.batch_size
         order = self.device.asarray(generator(self.seed, "order", number).permutation(n)) if self.shuffle else None
-        for first in self._starts(n, size, self.drop_last)[start:]:
+        for i, first in enumerate(self._starts(n, size, self.drop_last)[start:], start=start):
             if order is None:
                 x, y = rows(self.x, first, size), rows(self.y, first, size)
             else:
                 chosen = rows(order, first, size)
                 x, y = xp.take(self.x, chosen, axis=0), xp.take(self.y, chosen, axis=0)
-            yield as_input(x, self.dtype, xp), y
+            x = as_input(x, self.dtype, xp)
+            if self.augment:
+                shape, x = x.shape, xp.reshape(x, (-1, *self.image_shape))
+                rng = generator(self.seed, "augment", number, i)
+                for change in self.augment:
+                    x = change(x, rng)
+                x = xp.reshape(x, shape)
+            yield x, y
 
 
 def rows(x: Array, start: int, size: int) -> Array:

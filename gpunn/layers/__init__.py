@@ -17,7 +17,7 @@ from gpunn.layers.activation import (
 from gpunn.layers.base import Layer
 from gpunn.layers.compose import Residual, Sequential
 from gpunn.layers.conv import Conv2d
-from gpunn.layers.dropout import Dropout
+from gpunn.layers.dropout import Dropout, GaussianNoise
 from gpunn.layers.linear import Linear
 from gpunn.layers.norm import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from gpunn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
@@ -33,6 +33,7 @@ __all__ = [
     "Conv2d",
     "Dropout",
     "Flatten",
+    "GaussianNoise",
     "GlobalAvgPool2d",
     "GroupNorm",
     "Identity",

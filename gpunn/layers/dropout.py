@@ -6,10 +6,10 @@ from gpunn.checks import number
 from gpunn.device import Array
 from gpunn.errors import OptionError
 from gpunn.layers.base import Key, Layer, Shape
-from gpunn.ops import dropout, dropout_backward
+from gpunn.ops import dropout, dropout_backward, gaussian_noise
 from gpunn.rng import generator
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "GaussianNoise"]
 
 
 class Dropout(Layer):
@@ -30,6 +30,29 @@ class Dropout(Layer):
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
         return dy if cache is None else dropout_backward(dy, cache) if need_dx else None
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return shape
+
+
+class GaussianNoise(Layer):
+    """In training y = x + noise from N(0, std^2), drawn anew for each number; at inference y = x.
+
+    What is drawn follows from the seed, the step and the layer's name, as with Dropout. Raises OptionError unless
+    std >= 0.
+    """
+
+    def __init__(self, std: float = 0.1) -> None:
+        self.std = number("GaussianNoise: std", std, at_least=0.0)
+
+    def forward(self, x: Array, *, train: bool = False, key: Key | None = None) -> tuple[Array, None]:
+        if not (train and self.std):
+            return x, None
+        words, step = random_key(self, key)
+        return gaussian_noise(x, std=self.std, key=words, step=step), None
+
+    def backward(self, dy: Array, cache: None, *, need_dx: bool = True) -> Array | None:
+        return dy
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         return shape

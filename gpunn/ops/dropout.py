@@ -1,4 +1,4 @@
-"""Dropout, and the random numbers it takes: a function of the place of each number and of a key, and of nothing else.
+"""Dropout and noise, and the random numbers they take: a function of each number's place and a key, and nothing else.
 
 A generator that counts has no state to keep. So every library and device drops the same units, a run can stop and go on
 at any step, and nothing depends on what was drawn before.
@@ -9,7 +9,7 @@ import math
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
 
-__all__ = ["dropout", "dropout_backward", "philox"]
+__all__ = ["dropout", "dropout_backward", "gaussian_noise", "philox"]
 
 Words = tuple[int, int]
 
@@ -38,15 +38,28 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
     return c0, c1, c2, c3
 
 
-def random_words(like: Array, *, key: Words, step: int) -> Array:
-    """As many random numbers of 32 bits as `like` has numbers, in its shape, as int64; `key` and `step` choose them.
+def random_words(shape: tuple[int, ...], like: Array, *, key: Words, step: int) -> Array:
+    """Random numbers of 32 bits, as int64, in this shape, where `like` is; `key` and `step` choose them.
 
     Number i is word i mod 4 of the counter (i // 4, 0, step).
     """
-    xp, size = namespace(like), math.prod(like.shape)
+    xp, size = namespace(like), math.prod(shape)
     places = xp.arange(-(-size // 4), dtype=xp.int64, device=like.device)
     words = philox(places, counter=(0, step & _MASK, step >> 32), key=key)
-    return xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:size], like.shape)
+    return xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:size], shape)
+
+
+@op
+def gaussian_noise(x: Array, *, std: float, key: Words, step: int) -> Array:
+    """y = x + std n with normal numbers n: n = sqrt(-2 ln u) cos(2 pi v) for even u and v (Box and Muller, 1958).
+
+    Its backward pass is dx = dy: the noise does not depend on x.
+    """
+    xp, size = namespace(x), math.prod(x.shape)
+    pairs = random_words((2, size), x, key=key, step=step)
+    u, v = (xp.astype(pairs[i, :], xp.float64) for i in (0, 1))
+    n = xp.sqrt(-2.0 * xp.log((u + 1.0) * 2.0**-32)) * xp.cos((2.0 * math.pi * 2.0**-32) * v)
+    return x + xp.reshape(xp.astype(std * n, x.dtype), x.shape)
 
 
 @op
@@ -57,7 +70,7 @@ def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Arr
     dropout; Srivastava et al., 2014).
     """
     xp = namespace(x)
-    kept = random_words(x, key=key, step=step) >= round(rate * 2**32)
+    kept = random_words(x.shape, x, key=key, step=step) >= round(rate * 2**32)
     mask = xp.astype(kept, x.dtype)
     mask *= 1.0 / (1.0 - rate)
     return x * mask, mask

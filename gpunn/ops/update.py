@@ -1,8 +1,8 @@
 """One step of each optimiser on flat arrays: all parameters w (P,), their gradients g (P,), and what the optimiser
 keeps.
 
-These ops change w and the arrays after g in place, and leave g as it is; only `clip_by_norm` changes g. t counts the
-steps from 1, eta is the learning rate.
+These ops change w and the arrays after g in place, and leave g as it is; t counts the steps from 1, eta is the learning
+rate. Besides them, `clip_by_norm` changes g, and `max_norm` the weights of one layer.
 """
 
 import math
@@ -10,7 +10,7 @@ import math
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
 
-__all__ = ["adagrad", "adam", "clip_by_norm", "momentum", "nesterov", "rmsprop", "sgd"]
+__all__ = ["adagrad", "adam", "clip_by_norm", "max_norm", "momentum", "nesterov", "rmsprop", "sgd"]
 
 
 @op
@@ -84,3 +84,11 @@ def clip_by_norm(g: Array, /, *, limit: float) -> Array:
     norm = xp.sqrt(xp.sum(g * g))
     g *= limit / xp.maximum(norm, limit)
     return norm
+
+
+@op
+def max_norm(w: Array, /, *, limit: float) -> None:
+    """w_m <- w_m min(1, limit / |w_m|), in place, for the weights into each output m: all axes of w but the last."""
+    xp = namespace(w)
+    norm = xp.sqrt(xp.sum(w * w, axis=tuple(range(len(w.shape) - 1)), keepdims=True))
+    w *= limit / xp.maximum(norm, limit)

@@ -4,5 +4,15 @@ from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.history import History
 from gpunn.train.table import EpochTable
 from gpunn.train.trainer import Callback, Trainer
+from gpunn.train.weights import AverageWeights, MaxNorm
 
-__all__ = ["Callback", "EpochTable", "History", "Trainer", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "AverageWeights",
+    "Callback",
+    "EpochTable",
+    "History",
+    "MaxNorm",
+    "Trainer",
+    "load_checkpoint",
+    "save_checkpoint",
+]

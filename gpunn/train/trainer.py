@@ -11,6 +11,7 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.checks import instance, number, whole
+from gpunn.data.augment import Augmentation
 from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
@@ -103,6 +104,7 @@ class Trainer:
         batch_size: int = 32,
         shuffle: bool = True,
         drop_last: bool = False,
+        augment: Augmentation | Iterable[Augmentation] = (),
         monitor: str | None = None,
         patience: int | None = None,
         restore_best: bool = False,
@@ -115,7 +117,8 @@ class Trainer:
         that is best in `monitor` ("valid_loss" where there is validation data, else "loss", which is of the weights
         before each step) is remembered: `patience` ends training after so many epochs without a better one, counted
         over all fits that monitor the same, `restore_best` puts back the weights of the best one at the end, unless a
-        callback has stopped the fit. `verbose` prints a table with a line per epoch.
+        callback has stopped the fit. `verbose` prints a table with a line per epoch. `augment` changes the images of
+        every batch (see gpunn.data.augment): X must be (N, height, width, channels) then, or data a Dataset of images.
 
         A fit that was stopped goes on when called again, from the very batch it had come to. Raises DataError,
         ShapeError or DtypeError for data that does not fit, Diverged when the loss or a weight is no longer a finite
@@ -126,7 +129,17 @@ class Trainer:
         listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
         (x, y), valid = self._load_both(data, valid)
         monitor = self._monitored(monitor, valid)
-        batches = Batches(x, y, batch_size, seed=self.seed, shuffle=shuffle, drop_last=drop_last, dtype=self.dtype)
+        batches = Batches(
+            x,
+            y,
+            batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            dtype=self.dtype,
+            augment=[augment] if callable(augment) else list(augment or ()),
+            image_shape=getattr(data, "image_shape", None),
+        )
         order = {"rows": x.shape[0], "batch_size": batch_size, "shuffle": bool(shuffle), "drop_last": bool(drop_last)}
         self._check_order(order)
         callbacks = [instance("a callback", callback, Callback) for callback in [*listed, *_table(verbose)]]

@@ -57,3 +57,16 @@ def test_a_trainer_drops_the_same_units_on_every_backend(backend):
     here, there = losses("cpu"), losses(backend.device)
     for column in ("loss", "valid_loss"):
         np.testing.assert_allclose(here[column], there[column], rtol=1e-10)
+
+
+def test_noise_is_added_in_training_alone():
+    layer = gn.GaussianNoise(0.5)
+    assert np.array_equal(layer(X), X)
+    y, cache = layer.forward(X, train=True, key=(0, 1))
+    assert (y - X).std() == pytest.approx(0.5, rel=0.2)
+    assert np.array_equal(layer.backward(X, cache), X)
+    assert not np.array_equal(layer.forward(X, train=True, key=(0, 2))[0], y)
+    with pytest.raises(gn.OptionError, match="GaussianNoise draws random numbers in training"):
+        layer.forward(X, train=True)
+    with pytest.raises(gn.OptionError, match=r"GaussianNoise: std must be at least 0, got -1.0"):
+        gn.GaussianNoise(-1.0)

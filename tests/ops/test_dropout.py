@@ -56,3 +56,15 @@ def test_the_numbers_are_those_of_the_generator():
 def test_another_key_or_step_drops_others(other):
     one, two = (ops.dropout(X, rate=0.5, **(WHERE | more))[1] != 0 for more in ({}, other))
     assert (one == two).mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_noise_is_normal_and_the_same_everywhere(backend):
+    x = backend.asarray(np.zeros((100, 90)))
+    y = backend.device.to_host(ops.gaussian_noise(x, std=2.0, **WHERE))
+    assert y.std() == pytest.approx(2.0, rel=0.03)
+    assert y.mean() == pytest.approx(0.0, abs=0.08)
+    assert (abs(y) > 4.0).mean() == pytest.approx(0.0455, rel=0.2)
+    expected = ops.gaussian_noise(X, std=0.5, **WHERE)
+    moved = backend.asarray(X)
+    assert_close(ops.gaussian_noise(moved, std=0.5, **WHERE), expected, like=moved, rtol=1e-12, atol=1e-12)
+    assert np.isfinite(y).all()

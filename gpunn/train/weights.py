@@ -1,0 +1,54 @@
+"""Callbacks that look after the weights while a network is trained."""
+
+from gpunn import ops
+from gpunn.checks import number
+from gpunn.device import Array
+from gpunn.errors import OptionError
+from gpunn.layers import Layer
+from gpunn.train.trainer import Callback, Trainer
+
+__all__ = ["AverageWeights", "MaxNorm"]
+
+
+class MaxNorm(Callback):
+    """After every step, no neuron's incoming weights are longer than `limit`: w <- w min(1, limit / |w|).
+
+    For every parameter that decays and has inputs and outputs; biases are not counted. (Srebro and Shraibman, 2005;
+    with dropout in Srivastava et al., 2014, where the limit is 3 to 4.) Raises OptionError unless limit > 0.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = number("MaxNorm: limit", limit, above=0.0)
+
+    def on_step(self, trainer: Trainer) -> None:
+        for param in trainer.net.params().values():
+            if param.decay and len(param.shape) > 1:
+                ops.max_norm(param.value, limit=self.limit)
+
+
+class AverageWeights(Callback):
+    """The moving average of the weights over the steps, average <- d average + (1 - d) w: often the better network.
+
+    (Polyak and Juditsky, 1992.) `decay` = d remembers about 1 / (1 - d) steps; at the beginning d is no more than
+    (1 + t) / (10 + t), so that the first weights are soon forgotten. `average.load_into(net)` puts the average in place
+    of the weights. It is not part of a checkpoint. Raises OptionError unless 0 <= decay < 1.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = number("AverageWeights: decay", decay, at_least=0.0, below=1.0)
+        self.values: Array = None  # flat, as the network's own
+        self.steps = 0
+
+    def on_step(self, trainer: Trainer) -> None:
+        w = trainer.net.store.values
+        if self.values is None:
+            self.values = trainer.device.xp.asarray(w, copy=True)
+        self.steps += 1
+        d = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.values += (1.0 - d) * (w - self.values)
+
+    def load_into(self, net: Layer) -> None:
+        """Put the average in place of the weights of the network that was trained. Raises OptionError before a step."""
+        if self.values is None:
+            raise OptionError("there is no average yet: give this to trainer.fit(..., callbacks=...) first")
+        net.store.values[...] = self.values
