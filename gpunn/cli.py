@@ -8,13 +8,16 @@ begun).
 import argparse
 import dataclasses
 import difflib
+import functools
 import io
 import json
 import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -159,6 +162,61 @@ def _gradcheck() -> int:
     return 0 if worst <= _TOLERANCE else 1
 
 
+def _reproduce(
+    ids: list[str],
+    quick: bool,
+    seeds: int | None,
+    epochs: int | None,
+    device: str,
+    data_dir: str | None,
+    out: str,
+    as_table: bool,
+) -> int:
+    from gpunn.checks import whole
+    from gpunn.data import datasets
+    from gpunn.device import device as find_device
+    from gpunn.train import reproduce
+
+    names, folder = reproduce.find(ids), Path(out)
+    if as_table:
+        print(reproduce.table(folder))
+        return 0
+    if not names:
+        print("\n".join(reproduce.listing(folder)))
+        return 0
+
+    @functools.cache
+    def data() -> reproduce.Parts:
+        train, test = datasets.mnist(data_dir)
+        return train[:50_000], train[50_000:], test
+
+    reproduce.reproduce(
+        names,
+        data,
+        find_device(device),
+        seeds=whole("seeds", seeds if seeds is not None else 1 if quick else 3, at_least=1),
+        epochs=None if epochs is None else whole("epochs", epochs, at_least=1),
+        quick=quick,
+        folder=None if quick else folder,
+        say=lambda line: print(line, flush=True),
+    )
+    return 0
+
+
+def _compare(vary: list[str], seeds: int, out: str | None, **options: Any) -> int:
+    from gpunn.checks import whole
+    from gpunn.train.compare import compare, parse_vary
+
+    folder = Path(out) if out is not None else Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
+    given = parse_vary(vary)
+    if both := sorted(given.keys() & options.keys()):
+        raise OptionError(f"{', '.join(map(_flag, both))} is varied; leave out the option of its own")
+    compare(
+        options, given, seeds=whole("seeds", seeds, at_least=1), out=folder, say=lambda line: print(line, flush=True)
+    )
+    return 0
+
+
 def _info(as_json: bool) -> int:
     from gpunn.environment import information
 
@@ -246,6 +304,36 @@ def _parser() -> argparse.ArgumentParser:
     gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
     gradcheck.set_defaults(command=_gradcheck)
 
+    compare = commands.add_parser("compare", help="try every combination of some options", description=_COMPARE_HELP)
+    compare.set_defaults(command=_compare)
+    _add_config(compare, leave_out=("seed",))
+    compare.add_argument(
+        "--vary",
+        action="append",
+        required=True,
+        metavar="OPTION=A,B,...",
+        help="an option of gpunn train and the values to try, such as activation=relu,tanh or hidden=64x64,256; "
+        "several of them are combined",
+    )
+    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each combination (default: 3)")
+    compare.add_argument("--out", metavar="DIR", help="where the results go (default: runs/compare-<time>)")
+
+    reproduce = commands.add_parser("reproduce", help="run published results again", description=_REPRODUCE_HELP)
+    reproduce.set_defaults(command=_reproduce)
+    reproduce.add_argument("ids", metavar="ID", nargs="*", help="which, or all; without one they are listed")
+    reproduce.add_argument("--quick", action="store_true", help="one seed and a tenth of the epochs; nothing is kept")
+    reproduce.add_argument("--seeds", type=int, metavar="N", help="runs of each setting (default: 3)")
+    reproduce.add_argument("--epochs", type=int, metavar="N", help="cut runs that have more; the result is marked so")
+    reproduce.add_argument("--device", default="auto", help="where to compute (default: auto)")
+    reproduce.add_argument("--data-dir", metavar="DIR", help="folder with the files of MNIST")
+    reproduce.add_argument(
+        "--out",
+        metavar="DIR",
+        default="benchmarks/results/reproduce",
+        help="where results are kept; runs that are there are not run again (default: %(default)s)",
+    )
+    reproduce.add_argument("--table", action="store_true", dest="as_table", help="all results kept, in Markdown")
+
     info = commands.add_parser("info", help="devices, versions, and what multiplies matrices")
     info.set_defaults(command=_info)
     info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
@@ -257,9 +345,19 @@ FILE.npz with arrays x and y, or FILE.csv with a column to predict. What is not 
 run folder has it all."""
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
+_REPRODUCE_HELP = """Train networks on MNIST exactly as the books, papers and programs did whose results are listed, and
+print what was published beside what is measured."""
+
+
+_COMPARE_HELP = """Train every combination of the options that are varied, each from the same seeds, print them best
+first with the spread over seeds, and draw their curves in one picture."""
+
+
+def _add_config(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()) -> None:
     """An option for every field of Config; those not given are left to files and defaults."""
     for f in dataclasses.fields(Config):
+        if f.name in leave_out:
+            continue
         if f.name == "data":
             parser.add_argument("data", nargs="?", default=argparse.SUPPRESS, help="digits (default), mnist, or a file")
             continue

@@ -16,6 +16,7 @@ __all__ = ["Config"]
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine")
 LOSSES = ("softmax", "sigmoid", "quadratic", "mse", "mae", "huber")
+INITS = ("he", "he_uniform", "xavier", "xavier_uniform", "lecun", "lecun_uniform", "normal", "uniform", "orthogonal")
 TASKS = ("auto", "classification", "regression")
 
 _BY_DATA: dict[str, dict[str, Any]] = {
@@ -40,6 +41,7 @@ class Config:
     task: str = _option("auto", "what to make of the targets (default: by their values)", TASKS)
     hidden: list[int] = _option(lambda: [64, 64], "sizes of the hidden layers, such as 128,64, or none")
     activation: str = _option("relu", "activation of the hidden layers, such as relu, tanh, sigmoid, gelu")
+    init: str = _option("", "initial weights (default: by the activation, he or xavier)", INITS)
     loss: str = _option("", "loss (default: softmax for classes, mse for numbers)", LOSSES)
     optimizer: str = _option("adam", "optimiser", OPTIMIZERS)
     lr: float = _option(3e-3, "learning rate")

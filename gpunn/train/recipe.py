@@ -105,7 +105,12 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     """
     loss = make_loss(config, train)
     n_out = len(train.classes) or train.y[0].size
-    net = mlp([train.x.shape[1], *config.hidden, n_out], hidden=config.activation, output=loss.output)
+    net = mlp(
+        [train.x.shape[1], *config.hidden, n_out],
+        hidden=config.activation,
+        output=loss.output,
+        init=config.init or None,
+    )
     white = 1.0 if train.x.dtype == np.uint8 else float(train.x.max())  # bytes the trainer divides by 255
     if train.image_shape is None:
         net = Sequential(Standardize.of(train.x), *net.layers, output=net.output)
