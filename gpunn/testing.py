@@ -195,6 +195,12 @@ def loss_cases() -> dict[str, tuple[Loss, np.ndarray, np.ndarray]]:
         "MeanSquaredError": (losses.MeanSquaredError(), z, numbers),
         "MeanAbsoluteError": (losses.MeanAbsoluteError(), z, numbers),
         "Huber": (losses.Huber(delta=0.5), z, numbers),
+        "FocalLoss": (losses.FocalLoss(), z, labels),
+        "FocalLoss, probabilities": (losses.FocalLoss(gamma=0.5), z, shares),
+        "KLDivergence": (losses.KLDivergence(), z, shares),
+        "Hinge": (losses.Hinge(), z, labels),
+        "Hinge, squared": (losses.Hinge(squared=True), z, np.eye(4)[labels]),
+        "PoissonLoss": (losses.PoissonLoss(), z, np.floor(8.0 * shares)),
     }
 
 

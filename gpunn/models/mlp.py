@@ -46,7 +46,8 @@ def mlp(
 
     `hidden` is one activation for all hidden layers or a sequence with one for each; `output` is what turns the last
     layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin, "lecun" before
-    SELU, which is made for it, and "xavier" for all others, unless one is named. Raises OptionError for fewer than two sizes or a wrong number of activations.
+    SELU, which is made for it, and "xavier" for all others, unless one is named. Raises OptionError for fewer than two
+    sizes or a wrong number of activations.
     """
     if not isinstance(sizes, Iterable) or len(sizes := list(sizes)) < 2:
         raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {sizes!r}")

@@ -15,7 +15,7 @@ __all__ = ["Config"]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine")
-LOSSES = ("softmax", "sigmoid", "quadratic", "mse", "mae", "huber")
+LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "mse", "mae", "huber", "poisson")
 TASKS = ("auto", "classification", "regression")
 
 _BY_DATA: dict[str, dict[str, Any]] = {

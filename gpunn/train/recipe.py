@@ -20,11 +20,13 @@ __all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_tra
 
 _LOSSES = {
     "softmax": losses.SoftmaxCrossEntropy,
+    "focal": losses.FocalLoss,
     "sigmoid": losses.SigmoidCrossEntropy,
     "quadratic": losses.Quadratic,
     "mse": losses.MeanSquaredError,
     "mae": losses.MeanAbsoluteError,
     "huber": losses.Huber,
+    "poisson": losses.PoissonLoss,
 }
 _OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
     "sgd": optim.SGD,
@@ -101,7 +103,7 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     """The multilayer perceptron for this data.
 
     Its first layer standardises features, and brings pixels to 0 ... 1. Where the targets are quantities, the last one
-    brings numbers around 0 to their mean and standard deviation.
+    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean.
     """
     loss = make_loss(config, train)
     n_out = len(train.classes) or train.y[0].size
@@ -115,6 +117,8 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     if not train.classes:
         of_y = Standardize.of(train.y.reshape(len(train), -1).astype(np.float64))
         mean, std = of_y.mean.initial, of_y.std.initial
+        if config.loss == "poisson":
+            mean, std = np.log(np.maximum(mean, 1e-3)), np.ones_like(mean)
         back = Standardize(-mean / std, 1.0 / std)  # (z + mean / std) / (1 / std) = z std + mean
         net = Sequential(*net.layers, back, output=net.output)
     net.about = {"classes": list(train.classes)}
@@ -125,7 +129,7 @@ def make_network(config: Config, train: Dataset) -> Sequential:
 
 def make_loss(config: Config, train: Dataset) -> losses.Loss:
     """The loss a config names, or the one that suits the targets. Raises OptionError for one that does not."""
-    if train.classes and config.loss in ("mse", "mae", "huber"):
+    if train.classes and config.loss in ("mse", "mae", "huber", "poisson"):
         raise OptionError(f"loss {config.loss} is for quantities, and the targets are classes; choose softmax, say")
     return _LOSSES[config.loss or ("softmax" if train.classes else "mse")]()
 
