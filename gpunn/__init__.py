@@ -31,7 +31,7 @@ from gpunn.losses import (
     SoftmaxCrossEntropy,
 )
 from gpunn.models import mlp
-from gpunn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from gpunn.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Muon, NAdam, Optimizer, RMSprop
 from gpunn.params import Buffer, Param
 from gpunn.testing import gradcheck
 from gpunn.train import Callback, EpochTable, History, Trainer, load_checkpoint, save_checkpoint
@@ -42,9 +42,11 @@ __all__ = [
     *_errors,
     *_layers,
     "SGD",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Batches",
     "Buffer",
     "Callback",
@@ -57,9 +59,12 @@ __all__ = [
     "History",
     "Huber",
     "KLDivergence",
+    "Lion",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Muon",
+    "NAdam",
     "Optimizer",
     "Param",
     "PoissonLoss",

@@ -13,8 +13,8 @@ from gpunn.errors import FileError, OptionError
 
 __all__ = ["Config"]
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine")
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "lion", "muon")
+SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "restarts", "polynomial", "onecycle")
 LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "mse", "mae", "huber", "poisson")
 TASKS = ("auto", "classification", "regression")
 

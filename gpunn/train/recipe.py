@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,13 @@ _OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
     "sgd": optim.SGD,
     "adam": optim.Adam,
     "adamw": optim.AdamW,
+    "nadam": optim.NAdam,
+    "adamax": optim.Adamax,
     "rmsprop": optim.RMSprop,
     "adagrad": optim.Adagrad,
+    "adadelta": optim.Adadelta,
+    "lion": optim.Lion,
+    "muon": optim.Muon,
 }
 
 
@@ -143,11 +149,14 @@ def make_optimizer(config: Config, steps: int) -> optim.Optimizer:
         "exponential": lambda: schedules.Exponential(config.lr, steps, factor=0.01),
         "inverse": lambda: schedules.InverseTime(config.lr, half=-(-steps // 4)),
         "cosine": lambda: schedules.Cosine(config.lr, steps),
+        "restarts": lambda: schedules.CosineRestarts(config.lr, -(-steps // 7), factor=2),  # 1 + 2 + 4 parts of 7
+        "polynomial": lambda: schedules.Polynomial(config.lr, steps),
+        "onecycle": lambda: schedules.OneCycle(config.lr, steps),
     }
     schedule = makers[config.schedule]()
     if config.warmup:
         schedule = schedules.Warmup(config.warmup, schedule)
-    more = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    more: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
     return _OPTIMIZERS[config.optimizer](schedule, weight_decay=config.weight_decay, **more)
 
 

@@ -149,8 +149,9 @@ def test_every_option_of_the_config_makes_a_difference():
         ),
         *({"optimizer": "sgd", "momentum": 0.9}, {"schedule": "constant"}, {"warmup": 9}, {"clip_norm": 0.1}),
         *({"batch_size": 64}, {"epochs": 2}, {"valid": 0.0}, {"seed": 1}, {"dtype": "float64"}, {"hidden": []}),
-        *({"schedule": name} for name in ("step", "exponential", "inverse")),
+        *({"schedule": name} for name in ("step", "exponential", "inverse", "restarts", "polynomial", "onecycle")),
         *({"optimizer": name} for name in ("adamw", "rmsprop", "adagrad")),
+        *({"optimizer": name} for name in ("nadam", "adamax", "adadelta", "lion", "muon")),
     ]
     models = set()
     for i, change in enumerate([{}, *changes]):
