@@ -34,7 +34,7 @@ from gpunn.models import mlp
 from gpunn.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Muon, NAdam, Optimizer, RMSprop
 from gpunn.params import Buffer, Param
 from gpunn.testing import gradcheck
-from gpunn.train import Callback, EpochTable, History, Trainer, load_checkpoint, save_checkpoint
+from gpunn.train import Callback, EpochTable, History, Plateau, Trainer, load_checkpoint, save_checkpoint
 
 __version__ = "0.1.0"
 
@@ -67,6 +67,7 @@ __all__ = [
     "NAdam",
     "Optimizer",
     "Param",
+    "Plateau",
     "PoissonLoss",
     "Quadratic",
     "RMSprop",

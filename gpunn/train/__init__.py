@@ -2,7 +2,8 @@
 
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.history import History
+from gpunn.train.plateau import Plateau
 from gpunn.train.table import EpochTable
 from gpunn.train.trainer import Callback, Trainer
 
-__all__ = ["Callback", "EpochTable", "History", "Trainer", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Callback", "EpochTable", "History", "Plateau", "Trainer", "load_checkpoint", "save_checkpoint"]
