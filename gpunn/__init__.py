@@ -18,16 +18,20 @@ from gpunn.io import load, save
 from gpunn.layers import *  # noqa: F403
 from gpunn.layers import __all__ as _layers
 from gpunn.losses import (
+    FocalLoss,
+    Hinge,
     Huber,
+    KLDivergence,
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    PoissonLoss,
     Quadratic,
     SigmoidCrossEntropy,
     SoftmaxCrossEntropy,
 )
 from gpunn.models import Ensemble, mlp
-from gpunn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from gpunn.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Muon, NAdam, Optimizer, RMSprop
 from gpunn.params import Buffer, Param
 from gpunn.testing import gradcheck
 from gpunn.train import (
@@ -36,6 +40,7 @@ from gpunn.train import (
     EpochTable,
     History,
     MaxNorm,
+    Plateau,
     Trainer,
     load_checkpoint,
     save_checkpoint,
@@ -47,9 +52,11 @@ __all__ = [
     *_errors,
     *_layers,
     "SGD",
+    "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "AverageWeights",
     "Batches",
     "Buffer",
@@ -59,14 +66,22 @@ __all__ = [
     "DeviceReport",
     "Ensemble",
     "EpochTable",
+    "FocalLoss",
+    "Hinge",
     "History",
     "Huber",
+    "KLDivergence",
+    "Lion",
     "Loss",
     "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Muon",
+    "NAdam",
     "Optimizer",
     "Param",
+    "Plateau",
+    "PoissonLoss",
     "Quadratic",
     "RMSprop",
     "SigmoidCrossEntropy",

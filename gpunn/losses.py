@@ -6,17 +6,21 @@ nothing can overflow. Each names the `output` it goes with:
     loss                     output      targets y
     SoftmaxCrossEntropy      softmax     one of C classes: integers (N,), or probabilities (N, C) whose rows sum to 1
     SigmoidCrossEntropy      sigmoid     C yes-or-no answers: numbers from 0 to 1 (N, C), or class integers (N,)
+    FocalLoss                softmax     as SoftmaxCrossEntropy; right answers count for little
+    KLDivergence             softmax     as SoftmaxCrossEntropy; 0 where the answer is the target
     Quadratic                sigmoid     as SigmoidCrossEntropy; Nielsen's first cost
+    Hinge                    identity    C yes-or-no answers: 0 or 1 (N, C), or class integers (N,)
     MeanSquaredError         identity    real numbers (N, C), or (N,) where C = 1
     MeanAbsoluteError        identity    the same; less moved by outliers
     Huber                    identity    the same; a square near 0, straight beyond delta
+    PoissonLoss              exponential counts, from 0 (N, C), or (N,) where C = 1
 
-The first three apply the output themselves. A network given to a Trainer may say the same `output=`, or none; a network
-that ends in a Softmax or Sigmoid *layer* would apply it twice, and is refused. The last three also go with any other
-output of the network, such as `output="tanh"`: they are then taken of it.
+All apply the output themselves. A network given to a Trainer may say the same `output=`, or none; a network that ends
+in such a *layer*, Softmax for example, would apply it twice, and is refused. MeanSquaredError, MeanAbsoluteError and
+Huber also go with any other output of the network, such as `output="tanh"`: they are then taken of it.
 
-L is a mean over the batch. The first three sum over the C outputs (each is a negative log-likelihood, or Nielsen's
-cost), the last three take the mean over them.
+L is a mean over the batch. Losses on classes sum over the C outputs (most are a negative log-likelihood, or Nielsen's
+cost), those on numbers and counts take the mean over them.
 
 What a loss is given is looked at where that costs nothing: on a GPU it would wait for the device, and a class number
 out of range is then found by `targets` alone, which a Trainer calls once for all data.
@@ -33,10 +37,14 @@ from gpunn.errors import DataError, DeviceMismatch, DtypeError, LossMismatch, Sh
 from gpunn.layers import Flatten, Identity, Layer, Residual, Sequential, Sigmoid, Softmax, activation
 
 __all__ = [
+    "FocalLoss",
+    "Hinge",
     "Huber",
+    "KLDivergence",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "PoissonLoss",
     "Quadratic",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
@@ -173,14 +181,51 @@ class _OnClasses(Loss):
             raise DataError(f"{type(self).__name__} expects targets from 0 to 1, got {low:g} to {high:g}")
 
 
-class SoftmaxCrossEntropy(_OnClasses):
+class _OnSoftmax(_OnClasses):
+    """Losses of softmax(z), whose targets are class numbers (N,) or rows of probabilities (N, C) that sum to 1."""
+
+    output = "softmax"
+
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
+        if n_out == 1:
+            raise LossMismatch(
+                f"{type(self).__name__} needs an output for each class, and the network has one in all, whose softmax "
+                "is always 1: use SigmoidCrossEntropy for a yes-or-no answer, or give the network two outputs"
+            )
+        return super().targets(y, n_out, device, dtype, look)
+
+    def __call__(self, z: Array, y: Array) -> Array:
+        """L alone. Raises LossMismatch if z are probabilities already: the softmax would be applied twice.
+
+        One row may look so by chance, so only a batch of more is judged.
+        """
+        xp = namespace(z)
+        if z.shape[0] > 1 and bool(xp.all(z >= 0.0)) and bool(xp.all(xp.abs(xp.sum(z, axis=1) - 1.0) < 1e-5)):
+            raise LossMismatch(
+                f"{type(self).__name__} was given probabilities (rows from 0 to 1 that sum to 1) and would apply the "
+                "softmax twice: give it the logits, the first value of net.forward(x)"
+            )
+        return super().__call__(z, y)
+
+    def _check_values(self, y: Array) -> None:
+        super()._check_values(y)
+        xp = namespace(y)
+        sums = xp.sum(y, axis=1)
+        off = xp.abs(sums - 1.0)
+        if bool(xp.any(off > 1e-3)):
+            row = int(xp.argmax(off))
+            raise DataError(
+                f"{type(self).__name__} expects rows of probabilities that sum to 1; row {row} sums to "
+                f"{float(sums[row]):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
+            )
+
+
+class SoftmaxCrossEntropy(_OnSoftmax):
     """L = -1/N sum_n sum_c y_nc log softmax(z_n)_c: the negative log-likelihood of the right classes.
 
     `label_smoothing` = s trains towards (1 - s) y + s / C instead of y (Szegedy et al., 2016), so that no probability
     is driven to 1. The gradient is (softmax(z) - y) / N. Output: softmax. Raises OptionError unless 0 <= s < 1.
     """
-
-    output = "softmax"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = number("label_smoothing", label_smoothing, at_least=0.0, below=1.0)
@@ -195,38 +240,42 @@ class SoftmaxCrossEntropy(_OnClasses):
     def backward(self, cache: Any) -> Array:
         return ops.softmax_cross_entropy_backward(*cache)
 
-    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
-        if n_out == 1:
-            raise LossMismatch(
-                "SoftmaxCrossEntropy needs an output for each class, and the network has one in all, whose softmax is "
-                "always 1: use SigmoidCrossEntropy for a yes-or-no answer, or give the network two outputs"
-            )
-        return super().targets(y, n_out, device, dtype, look)
 
-    def __call__(self, z: Array, y: Array) -> Array:
-        """L alone. Raises LossMismatch if z are probabilities already: the softmax would be applied twice.
+class FocalLoss(_OnSoftmax):
+    """L = -1/N sum_n sum_c y_nc (1 - p_nc)^gamma log p_nc, p = softmax(z): a cross-entropy for rare classes.
 
-        One row may look so by chance, so only a batch of more is judged.
-        """
-        xp = namespace(z)
-        if z.shape[0] > 1 and bool(xp.all(z >= 0.0)) and bool(xp.all(xp.abs(xp.sum(z, axis=1) - 1.0) < 1e-5)):
-            raise LossMismatch(
-                "SoftmaxCrossEntropy was given probabilities (rows from 0 to 1 that sum to 1) and would apply the "
-                "softmax twice: give it the logits, the first value of net.forward(x)"
-            )
-        return super().__call__(z, y)
+    The factor (1 - p)^gamma takes weight from answers that are right already, so that many easy examples do not drown
+    the few hard ones; with gamma = 0 it is the cross-entropy (Lin, Goyal, Girshick, He and Dollar, 2017, in its form
+    for C classes, without their alpha). Output: softmax. Raises OptionError unless gamma >= 0.
+    """
 
-    def _check_values(self, y: Array) -> None:
-        super()._check_values(y)
-        xp = namespace(y)
-        sums = xp.sum(y, axis=1)
-        off = xp.abs(sums - 1.0)
-        if bool(xp.any(off > 1e-3)):
-            row = int(xp.argmax(off))
-            raise DataError(
-                f"SoftmaxCrossEntropy expects rows of probabilities that sum to 1; row {row} sums to "
-                f"{float(sums[row]):.6g}. For several yes-or-no answers a row use SigmoidCrossEntropy"
-            )
+    def __init__(self, gamma: float = 2.0) -> None:
+        self.gamma = number("FocalLoss: gamma", gamma, at_least=0.0)
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = _fitting(self, z, y)
+        loss, log_p = ops.focal(z, y, gamma=self.gamma)
+        return loss, (log_p, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.focal_backward(*cache, gamma=self.gamma)
+
+
+class KLDivergence(_OnSoftmax):
+    """L = 1/N sum_n sum_c y_nc (log y_nc - log p_nc), p = softmax(z): how far p is from the probabilities y.
+
+    The gradient is that of SoftmaxCrossEntropy, (p - y) / N, and of class numbers the loss is the same; of
+    probabilities, such as another network's answers, this one is 0 where p = y (Kullback and Leibler, 1951). Output:
+    softmax.
+    """
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = _fitting(self, z, y)
+        loss, p = ops.kl_divergence(z, y)
+        return loss, (p, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.kl_divergence_backward(*cache)
 
 
 class SigmoidCrossEntropy(_OnClasses):
@@ -263,6 +312,39 @@ class Quadratic(_OnClasses):
 
     def backward(self, cache: Any) -> Array:
         return ops.quadratic_backward(*cache)
+
+
+class Hinge(_OnClasses):
+    """L = 1/N sum_n sum_c max(0, 1 - t z), t = 1 for yes and -1 for no: the loss of a support vector machine.
+
+    Each output is a yes-or-no answer by the sign of z, and of C classes the largest z is the answer: one against the
+    rest. `squared=True` takes the square of each term. Targets are class numbers or rows of 0 and 1; of targets y of -1
+    and 1 give (y + 1) / 2. The gradient is -t / N where t z < 1, otherwise 0 (Cortes and Vapnik, 1995). Output:
+    identity: z is a score, no probability.
+    """
+
+    def __init__(self, squared: bool = False) -> None:
+        self.squared = squared
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        t = 2.0 * _fitting(self, z, y) - 1.0
+        loss, h = ops.hinge(z, t, squared=self.squared)
+        return loss, (h, t)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.hinge_backward(*cache, squared=self.squared)
+
+    def _check_values(self, y: Array) -> None:
+        Loss._check_values(self, y)
+        xp = namespace(y)
+        wrong = (y != 0) & (y != 1)
+        if bool(xp.any(wrong)):
+            row = int(xp.argmax(xp.astype(xp.any(wrong, axis=1), xp.int32)))
+            found = next(float(y[row, c]) for c in range(y.shape[1]) if bool(wrong[row, c]))
+            raise DataError(
+                f"Hinge expects targets of 0 and 1, got {found:g} in row {row}. For targets of -1 and 1 give "
+                "(y + 1) / 2"
+            )
 
 
 class MeanSquaredError(Loss):
@@ -302,6 +384,31 @@ class Huber(Loss):
         return ops.huber_backward(cache, delta=self.delta)
 
 
+class PoissonLoss(Loss):
+    """L = 1/(NC) sum (e^z - y z): for counts y, of which the network gives the logarithm z of the rate.
+
+    It is the negative log-likelihood of Poisson's distribution of rate e^z, less log y!, which no weight changes; so L
+    may be below 0. The gradient is (e^z - y) / (NC). Output: exponential, so that the network's answer is the expected
+    count. e^z is held at e^87 = 6e37 from z = 87 on.
+    """
+
+    output = "exponential"
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y = _fitting(self, z, y)
+        loss, rate = ops.poisson(z, y)
+        return loss, (rate, y)
+
+    def backward(self, cache: Any) -> Array:
+        return ops.poisson_backward(*cache)
+
+    def _check_values(self, y: Array) -> None:
+        super()._check_values(y)
+        xp = namespace(y)
+        if bool(xp.any(y < 0)):
+            raise DataError(f"PoissonLoss expects counts, from 0, as targets, got {float(xp.min(y)):g}")
+
+
 class _Of(Loss):
     """A loss taken of the network's output function: L(output(z), y)."""
 
@@ -326,22 +433,26 @@ def pair(net: Layer, loss: Loss) -> Loss:
 
     Raises LossMismatch where the output function would be applied twice, or is not the one the loss goes with.
     """
-    name, last = type(loss).__name__, _last_layer(net)
-    if loss.classifies and isinstance(last, Softmax | Sigmoid):
-        ending = type(last).__name__
-        what = f"the {loss.output} twice" if ending.lower() == loss.output else f"a {loss.output} to its output"
-        raise LossMismatch(
-            f"the network ends in a {ending} layer, and {name} would apply {what}: leave out the {ending}() layer, and "
-            f"write output={loss.output!r} on the network to get probabilities from it"
-        )
-    if net.output is None or isinstance(net.output, type(activation(loss.output))):
+    name, last, own = type(loss).__name__, _last_layer(net), type(activation(loss.output))
+    ending, of_any = type(last).__name__, own is Identity and not loss.classifies
+    if isinstance(last, Softmax | Sigmoid) if loss.classifies else isinstance(last, own) and not of_any:
+        if own is Identity:  # Hinge takes scores
+            mend = f"goes by the numbers before it: leave out the {ending}() layer"
+        else:
+            what = f"the {loss.output} twice" if isinstance(last, own) else f"a {loss.output} to its output"
+            mend = (
+                f"would apply {what}: leave out the {ending}() layer, and write output={loss.output!r} on the network "
+                f"to get {'probabilities' if loss.classifies else 'such answers'} from it"
+            )
+        raise LossMismatch(f"the network ends in a {ending} layer, and {name} {mend}")
+    if net.output is None or isinstance(net.output, own):
         return loss
-    if loss.classifies:
-        raise LossMismatch(
-            f"{name} goes with output={loss.output!r}, and the network has output="
-            f"{type(net.output).__name__.lower()!r}: change one of the two"
-        )
-    return _Of(net.output, loss)
+    if of_any:
+        return _Of(net.output, loss)
+    raise LossMismatch(
+        f"{name} goes with output={loss.output!r}, and the network has output="
+        f"{type(net.output).__name__.lower()!r}: change one of the two"
+    )
 
 
 def _last_layer(net: Layer) -> Layer | None:

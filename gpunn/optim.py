@@ -11,18 +11,40 @@ parameters that `start` makes and `update` changes:
 The learning rate is a number or a schedule. `weight_decay` = lambda adds lambda w to the gradient of every weight, the
 gradient of the L2 penalty lambda/2 |w|^2; biases are spared. (Nielsen's lambda is n times this one, for n training
 examples: w <- (1 - eta lambda / n) w - eta g.)
+
+`groups` sets some parameters apart, by the beginning of their names: a layer's name, or a parameter's in full. A group
+may have an `lr_factor`, times which it takes the learning rate (0 lets it stay as it is), and a `weight_decay` of its
+own; of two groups that both fit the longer name counts.
+
+    gn.SGD(0.1, momentum=0.9, groups={"linear1": {"lr_factor": 0.1}, "linear3.W": {"weight_decay": 1e-3}})
 """
 
+import math
+from collections.abc import Iterator, Mapping
+
 from gpunn import ops
-from gpunn.checks import number
-from gpunn.device import Array
+from gpunn.checks import instance, number
+from gpunn.device import Array, namespace
 from gpunn.errors import OptionError
 from gpunn.params import ParamStore
 from gpunn.schedules import Schedule, schedule
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Muon",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+]
 
 State = dict[str, Array]
+Groups = Mapping[str, Mapping[str, float]]
 
 # An epsilon of 0 is refused: it would divide 0 by 0 at a parameter that has had no gradient yet.
 
@@ -31,48 +53,110 @@ class Optimizer:
     """The base of all optimisers: the learning rate, weight decay, and the arrays named in `keeps`."""
 
     keeps: tuple[str, ...] = ()
+    groups: Groups = {}  # noqa: RUF012  shared because it is never changed
+    scale = 1.0  # the learning rate is the schedule's times this; see `gpunn.train.Plateau`
 
-    def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: float | Schedule, weight_decay: float = 0.0, groups: Groups | None = None) -> None:
         self.lr = schedule(lr)
         self.weight_decay = number("weight_decay", weight_decay, at_least=0.0)
+        if groups:
+            self.groups = {name: _checked(name, group) for name, group in instance("groups", groups, Mapping).items()}
 
     def start(self, store: ParamStore) -> State:
-        """What the optimiser keeps between steps: flat arrays of zeros, by name."""
+        """What the optimiser keeps between steps: flat arrays of zeros, by name.
+
+        Raises OptionError for a group that no parameter is of.
+        """
+        for group in self.groups:
+            if not any(_is_of(name, group) for name in store.params):
+                raise OptionError(f"groups: no parameter is of {group!r}; there are {', '.join(store.params)}")
         return {name: store.device.zeros(store.values.shape, store.dtype) for name in self.keeps}
+
+    def learning_rate(self, done: int) -> float:
+        """The learning rate of the step after `done` others."""
+        return float(self.lr(done)) * self.scale
 
     def update(self, store: ParamStore, state: State, done: int) -> None:
         """Take one step, after `done` others: change the parameters by their gradients, and the state, in place."""
-        g, eta = store.gradient(), float(self.lr(done))
-        if self.weight_decay:
-            self.decay(store.values[store.decaying], g[store.decaying], eta)
-        self.step(store.values, g, *(state[name] for name in self.keeps), eta=eta, t=done + 1)
+        w, g, eta = store.values, store.gradient(), self.learning_rate(done)
+        kept = [state[name] for name in self.keeps]
+        for part, decaying, factor, rate in self._parts(store):
+            if rate and decaying:
+                self.decay(w[decaying], g[decaying], eta * factor, rate)
+            self.step(w[part], g[part], *(array[part] for array in kept), eta=eta * factor, t=done + 1)
         store.next_step()
 
-    def decay(self, w: Array, g: Array, eta: float) -> None:
+    def _parts(self, store: ParamStore) -> Iterator[tuple[slice, slice | None, float, float]]:
+        """The slices of the flat arrays that are treated alike: (slice, what of it decays, lr_factor, weight_decay)."""
+        if not self.groups:
+            yield slice(None), store.decaying, 1.0, self.weight_decay
+            return
+        for part, (decays, factor, rate) in store.pieces(lambda name: (store.params[name].decay, *self.setting(name))):
+            yield part, part if decays else None, factor, rate
+
+    def setting(self, name: str) -> tuple[float, float]:
+        """(lr_factor, weight_decay) of the parameter of this name."""
+        fitting = [group for group in self.groups if _is_of(name, group)]
+        chosen = self.groups[max(fitting, key=len)] if fitting else {}
+        return chosen.get("lr_factor", 1.0), chosen.get("weight_decay", self.weight_decay)
+
+    def decay(self, w: Array, g: Array, eta: float, rate: float) -> None:
         """Apply weight decay to the weights w (biases are not among them) or their gradients g, in place."""
-        g += self.weight_decay * w
+        g += rate * w
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
-        """Change w and what is kept, in place, given the gradients g; t is this step's number, from 1."""
+        """Change w and what is kept, in place, given the gradients g; t is this step's number, from 1.
+
+        All are flat: the network's whole arrays, or parts of them where there are groups.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
+def _is_of(name: str, group: str) -> bool:
+    return name == group or name.startswith(f"{group}.")
+
+
+def _checked(name: str, group: Mapping[str, float]) -> dict[str, float]:
+    """A copy of the group of that name, if it is one."""
+    known = ("lr_factor", "weight_decay")
+    for option in instance(f"the group {name!r}", group, Mapping):
+        if option not in known:
+            raise OptionError(f"groups: {name!r} has {option!r}, expected {' or '.join(known)}")
+    return {option: number(f"groups: {option} of {name!r}", value, at_least=0.0) for option, value in group.items()}
+
+
+class _Decoupled(Optimizer):
+    """Weight decay apart from the gradient: w <- (1 - eta lambda) w before the step (Loshchilov and Hutter, 2019)."""
+
+    def decay(self, w: Array, g: Array, eta: float, rate: float) -> None:
+        w *= 1.0 - eta * rate
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent: w <- w - eta g; with momentum mu, v <- mu v + g and w <- w - eta v.
 
-    `nesterov=True` looks ahead along v: w <- w - eta (g + mu v). Equations in `gpunn.ops.update`.
+    `nesterov=True` looks ahead along v: w <- w - eta (g + mu v). Equations in `gpunn.ops.update`. The momentum may be a
+    schedule, as the learning rate: from 0.5 to 0.99 over 1000 steps it is gn.schedules.Polynomial(0.5, 1000, end=0.99).
     """
 
     def __init__(
-        self, lr: float | Schedule, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+        self,
+        lr: float | Schedule,
+        momentum: float | Schedule = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay)
-        self.momentum, self.nesterov = number("momentum", momentum, at_least=0.0, below=1.0), nesterov
+        super().__init__(lr, weight_decay, groups)
         if nesterov and not momentum:
             raise OptionError("nesterov=True needs a momentum above 0, such as momentum=0.9")
+        changing = callable(momentum)
+        self.momentum = momentum if changing else number("momentum", momentum, at_least=0.0, below=1.0)
+        self.nesterov = nesterov
 
     @property
     def keeps(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -82,10 +166,11 @@ class SGD(Optimizer):
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         if not self.momentum:
             ops.sgd(w, g, eta=eta)
-        elif self.nesterov:
-            ops.nesterov(w, g, *kept, eta=eta, mu=self.momentum)
-        else:
-            ops.momentum(w, g, *kept, eta=eta, mu=self.momentum)
+            return
+        mu = self.momentum
+        if callable(mu):
+            mu = number(f"momentum in step {t}", mu(t - 1), at_least=0.0, below=1.0)
+        (ops.nesterov if self.nesterov else ops.momentum)(w, g, *kept, eta=eta, mu=mu)
 
 
 class Adam(Optimizer):
@@ -100,8 +185,10 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, groups)
         self.beta1 = number("beta1", beta1, at_least=0.0, below=1.0)
         self.beta2 = number("beta2", beta2, at_least=0.0, below=1.0)
         self.epsilon = number("epsilon", epsilon, above=0.0)
@@ -110,7 +197,7 @@ class Adam(Optimizer):
         ops.adam(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)
 
 
-class AdamW(Adam):
+class AdamW(_Decoupled, Adam):
     """Adam with decoupled weight decay: w <- (1 - eta lambda) w before the step (Loshchilov and Hutter, 2019)."""
 
     def __init__(
@@ -120,11 +207,151 @@ class AdamW(Adam):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(lr, beta1, beta2, epsilon, weight_decay)
+        super().__init__(lr, beta1, beta2, epsilon, weight_decay, groups=groups)
 
-    def decay(self, w: Array, g: Array, eta: float) -> None:
-        w *= 1.0 - eta * self.weight_decay
+
+class NAdam(Adam):
+    """Adam with Nesterov's momentum in place of Polyak's (Dozat, 2016)."""
+
+    def __init__(
+        self,
+        lr: float | Schedule = 2e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, beta1, beta2, epsilon, weight_decay, groups=groups)
+
+    def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
+        ops.nadam(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)
+
+
+class Adamax(Adam):
+    """Adam by the largest gradient of late, fading, in place of the root mean square (Kingma and Ba, 2015)."""
+
+    keeps = ("m", "u")
+
+    def __init__(
+        self,
+        lr: float | Schedule = 2e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, beta1, beta2, epsilon, weight_decay, groups=groups)
+
+    def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
+        ops.adamax(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)
+
+
+class Lion(_Decoupled):
+    """Every weight moves by eta each step, by the sign of its momentum (Chen et al., 2023).
+
+    A learning rate 3 to 10 times smaller than Adam's suits it, with a weight decay as many times larger (their section
+    5); weight decay is apart from the gradient, as in AdamW.
+    """
+
+    keeps = ("m",)
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-4,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, groups)
+        self.beta1 = number("beta1", beta1, at_least=0.0, below=1.0)
+        self.beta2 = number("beta2", beta2, at_least=0.0, below=1.0)
+
+    def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
+        ops.lion(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2)
+
+
+class Muon(_Decoupled):
+    """Momentum, made orthogonal: every direction of a weight matrix learns alike (Jordan et al., 2024).
+
+    For each weight W (D, M), a convolution's (U, V, C, M) taken as (U V C, M): v <- mu v + g as in SGD, O about U V^T
+    where g + mu v = U S V^T (see `gpunn.ops.orthogonal`), and W <- W - 0.2 sqrt(max(D, M)) eta O. With that factor a
+    step is about as long as Adam's (Liu et al., "Muon is scalable for LLM training", 2025), so one learning rate serves
+    for all: parameters of one axis, biases and gains, are left to Adam. Weight decay is apart from the gradient, as in
+    AdamW.
+    """
+
+    keeps = ("m", "v")  # the momentum of all; Adam's mean square, which weights do not use
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-3,
+        momentum: float = 0.95,
+        beta1: float = 0.9,
+        beta2: float = 0.95,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, groups)
+        self.momentum = number("momentum", momentum, at_least=0.0, below=1.0)
+        self.beta1 = number("beta1", beta1, at_least=0.0, below=1.0)
+        self.beta2 = number("beta2", beta2, at_least=0.0, below=1.0)
+        self.epsilon = number("epsilon", epsilon, above=0.0)
+
+    def update(self, store: ParamStore, state: State, done: int) -> None:
+        eta = self.learning_rate(done)
+        w, g, m, v = map(store.views, (store.values, store.gradient(), state["m"], state["v"]))
+        for name, param in store.params.items():
+            factor, rate = self.setting(name)
+            if rate and param.decay:
+                self.decay(w[name], g[name], eta * factor, rate)
+            if len(param.shape) > 1:
+                self._step_of_matrix(w[name], g[name], m[name], eta * factor)
+            else:
+                self.step(w[name], g[name], m[name], v[name], eta=eta * factor, t=done + 1)
+        store.next_step()
+
+    def _step_of_matrix(self, w: Array, g: Array, m: Array, eta: float) -> None:
+        m *= self.momentum
+        m += g
+        ahead = namespace(w).reshape(g + self.momentum * m, (-1, w.shape[-1]))
+        factor = 0.2 * math.sqrt(max(ahead.shape))
+        w -= (eta * factor) * namespace(w).reshape(ops.orthogonalize(ahead), w.shape)
+
+    def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
+        ops.adam(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)
+
+
+class Adadelta(Optimizer):
+    """Steps as long as the steps before, for the gradient's size: no learning rate to choose (Zeiler, 2012)."""
+
+    keeps = ("v", "d")
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1.0,
+        rho: float = 0.95,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, groups)
+        self.rho = number("rho", rho, at_least=0.0, below=1.0)
+        self.epsilon = number("epsilon", epsilon, above=0.0)
+
+    def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
+        ops.adadelta(w, g, *kept, eta=eta, rho=self.rho, epsilon=self.epsilon)
 
 
 class RMSprop(Optimizer):
@@ -133,9 +360,15 @@ class RMSprop(Optimizer):
     keeps = ("v",)
 
     def __init__(
-        self, lr: float | Schedule = 1e-3, rho: float = 0.9, epsilon: float = 1e-8, weight_decay: float = 0.0
+        self,
+        lr: float | Schedule = 1e-3,
+        rho: float = 0.9,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, groups)
         self.rho = number("rho", rho, at_least=0.0, below=1.0)
         self.epsilon = number("epsilon", epsilon, above=0.0)
 
@@ -148,8 +381,15 @@ class Adagrad(Optimizer):
 
     keeps = ("v",)
 
-    def __init__(self, lr: float | Schedule = 1e-2, epsilon: float = 1e-10, weight_decay: float = 0.0) -> None:
-        super().__init__(lr, weight_decay)
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-2,
+        epsilon: float = 1e-10,
+        weight_decay: float = 0.0,
+        *,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay, groups)
         self.epsilon = number("epsilon", epsilon, above=0.0)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:

@@ -7,7 +7,7 @@ with a table of names.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,16 @@ class ParamStore:
         """The parts of a flat array (P,) that belong to each parameter, by name, in the parameter's shape."""
         reshape = self.device.xp.reshape  # of a part in one piece, which needs no copy
         return {name: reshape(flat[self._place[name]], p.shape) for name, p in self.params.items()}
+
+    def pieces(self, of: Callable[[str], Any]) -> list[tuple[slice, Any]]:
+        """The flat arrays cut wherever `of` differs from one parameter's name to the next: (slice, what `of` gave)."""
+        firsts: list[tuple[int, Any]] = []
+        for name, place in self._place.items():
+            value = of(name)
+            if not firsts or firsts[-1][1] != value:
+                firsts.append((place.start, value))
+        ends = [start for start, _ in firsts[1:]] + [self.values.shape[0]]
+        return [(slice(start, end), value) for (start, value), end in zip(firsts, ends, strict=True)]
 
     def gradient(self) -> Array:
         """The flat gradient of this step, with zeros for parameters that no backward pass has reached."""

@@ -2,7 +2,9 @@
 
 A schedule is called with the number of steps done so far (0 at the first) and gives the learning rate of the next: a
 pure function, so a resumed run goes on where it stopped. Every optimiser takes one in place of a number:
-`gn.Adam(gn.schedules.Warmup(100, gn.schedules.Cosine(1e-3, steps=5000)))`.
+`gn.Adam(gn.schedules.Warmup(100, gn.schedules.Cosine(1e-3, steps=5000)))`. So does the momentum of SGD.
+
+What goes by how well the network does, and not by steps alone, is no schedule but a callback: `gn.Plateau`.
 """
 
 import math
@@ -11,7 +13,19 @@ from dataclasses import dataclass
 
 from gpunn.checks import instance, number, whole
 
-__all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "Schedule", "Step", "Warmup", "schedule"]
+__all__ = [
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Exponential",
+    "InverseTime",
+    "OneCycle",
+    "Polynomial",
+    "Schedule",
+    "Step",
+    "Warmup",
+    "schedule",
+]
 
 Schedule = Callable[[int], float]
 
@@ -92,8 +106,88 @@ class Cosine:
         number("Cosine: low", self.low, at_least=0.0, at_most=self.eta0)
 
     def __call__(self, t: int) -> float:
-        done = min(t / self.steps, 1.0)
-        return self.low + (self.eta0 - self.low) * 0.5 * (1.0 + math.cos(math.pi * done))
+        return _half_cosine(self.eta0, self.low, min(t / self.steps, 1.0))
+
+
+@dataclass(frozen=True)
+class CosineRestarts:
+    """Cosine from eta0 to low over `steps` steps, then from eta0 again over `factor` times as many, and so on.
+
+    The warm restarts of SGDR (Loshchilov and Hutter, 2017, equation 5; factor is their T_mult, a whole number).
+    """
+
+    eta0: float
+    steps: int
+    factor: int = 1
+    low: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("CosineRestarts: steps", self.steps, at_least=1)
+        whole("CosineRestarts: factor", self.factor, at_least=1)
+        number("CosineRestarts: low", self.low, at_least=0.0, at_most=self.eta0)
+
+    def __call__(self, t: int) -> float:
+        length = self.steps
+        if self.factor == 1:
+            t %= length
+        while t >= length:  # log t rounds at most
+            t, length = t - length, length * self.factor
+        return _half_cosine(self.eta0, self.low, t / length)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """eta(t) = end + (eta0 - end) (1 - t / steps)^power up to `steps`, then end: a straight line for power 1.
+
+    `end` may be above eta0, as for a momentum that rises.
+    """
+
+    eta0: float
+    steps: int
+    power: float = 1.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("the learning rate", self.eta0, at_least=0.0)
+        whole("Polynomial: steps", self.steps, at_least=1)
+        number("Polynomial: power", self.power, above=0.0)
+        number("Polynomial: end", self.end, at_least=0.0)
+
+    def __call__(self, t: int) -> float:
+        return self.end + (self.eta0 - self.end) * (1.0 - min(t / self.steps, 1.0)) ** self.power
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """From peak / start up to the peak in the fraction `rise` of `steps` steps, then down to peak / (start * end).
+
+    One cycle with a high peak, and at its end far below where it began (Smith, 2018). Both ways are half a cosine, and
+    the corners lie, as PyTorch has them, at steps 0, rise * steps - 1 and steps - 1; the last value stays.
+    """
+
+    peak: float
+    steps: int
+    rise: float = 0.3
+    start: float = 25.0
+    end: float = 1e4
+
+    def __post_init__(self) -> None:
+        number("the learning rate", self.peak, at_least=0.0)
+        whole("OneCycle: steps", self.steps, at_least=1)
+        number("OneCycle: rise", self.rise, at_least=0.0, at_most=1.0)
+        number("OneCycle: start", self.start, at_least=1.0)
+        number("OneCycle: end", self.end, at_least=1.0)
+
+    def __call__(self, t: int) -> float:
+        first, top = self.peak / self.start, max(self.rise * self.steps - 1.0, 0.0)
+        if t < top:
+            return _half_cosine(first, self.peak, t / top)
+        return _half_cosine(self.peak, first / self.end, min((t - top) / max(self.steps - 1 - top, 1e-9), 1.0))
+
+
+def _half_cosine(a: float, b: float, done: float) -> float:
+    return b + (a - b) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)

@@ -168,12 +168,19 @@ def layer_cases() -> dict[str, tuple[Callable[[], Layer], tuple[int, ...]]]:
         "RMSNorm": (lambda: layers.RMSNorm(4), (5, 4)),
         "GroupNorm": (lambda: layers.GroupNorm(2, 6), (2, 4, 3, 6)),
         "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5, 4)),
+        "PReLU": (lambda: layers.PReLU(4), (5, 4)),
+        "PReLU of images": (lambda: layers.PReLU(3), (2, 4, 3, 3)),
+        "Maxout": (lambda: layers.Maxout(2), (5, 4)),
+        "Maxout of images": (lambda: layers.Maxout(3), (2, 4, 3, 6)),
         "Dropout": (lambda: layers.Dropout(0.4), (5, 4)),
         "Standardize": (lambda: layers.Standardize(mean, std), (5, 4)),
         "Residual": (lambda: layers.Residual(layers.Linear(4, 4), layers.Tanh()), (5, 4)),
         "Sequential": (lambda: layers.Sequential(layers.Linear(4, 6), layers.Sigmoid(), layers.Linear(6, 2)), (5, 4)),
     }
-    for name in ("Identity", "Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Softplus", "Softmax"):
+    for name in (
+        *("Identity", "Sigmoid", "HardSigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish"),
+        *("HardSwish", "Softplus", "Exponential", "Softmax"),
+    ):
         cases[name] = (getattr(layers, name), (5, 4))
     return cases
 
@@ -193,6 +200,12 @@ def loss_cases() -> dict[str, tuple[Loss, np.ndarray, np.ndarray]]:
         "MeanSquaredError": (losses.MeanSquaredError(), z, numbers),
         "MeanAbsoluteError": (losses.MeanAbsoluteError(), z, numbers),
         "Huber": (losses.Huber(delta=0.5), z, numbers),
+        "FocalLoss": (losses.FocalLoss(), z, labels),
+        "FocalLoss, probabilities": (losses.FocalLoss(gamma=0.5), z, shares),
+        "KLDivergence": (losses.KLDivergence(), z, shares),
+        "Hinge": (losses.Hinge(), z, labels),
+        "Hinge, squared": (losses.Hinge(squared=True), z, np.eye(4)[labels]),
+        "PoissonLoss": (losses.PoissonLoss(), z, np.floor(8.0 * shares)),
     }
 
 

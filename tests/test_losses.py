@@ -7,8 +7,12 @@ from gpunn.testing import assert_close
 
 Z = np.random.default_rng(10).standard_normal((6, 4))
 LABELS = np.array([0, 3, 1, 1, 2, 0])
-ON_CLASSES = [gn.SoftmaxCrossEntropy(), gn.SoftmaxCrossEntropy(0.2), gn.SigmoidCrossEntropy(), gn.Quadratic()]
+ON_CLASSES = [
+    *(gn.SoftmaxCrossEntropy(), gn.SoftmaxCrossEntropy(0.2), gn.FocalLoss(), gn.KLDivergence()),
+    *(gn.SigmoidCrossEntropy(), gn.Quadratic(), gn.Hinge(), gn.Hinge(squared=True)),
+]
 ON_NUMBERS = [gn.MeanSquaredError(), gn.MeanAbsoluteError(), gn.Huber(0.5)]
+ON_NUMBERS_OR_COUNTS = [*ON_NUMBERS, gn.PoissonLoss()]
 
 
 @pytest.mark.parametrize("loss", ON_CLASSES, ids=repr)
@@ -49,7 +53,7 @@ def test_one_output_takes_answers_of_0_and_1(backend):
     assert float(loss(z, moved)) == pytest.approx(expected, rel=1e-14)
 
 
-@pytest.mark.parametrize("loss", ON_NUMBERS, ids=repr)
+@pytest.mark.parametrize("loss", ON_NUMBERS_OR_COUNTS, ids=repr)
 def test_shapes_that_would_broadcast_are_refused(backend, loss):
     with pytest.raises(gn.ShapeError, match=r"network gives \(6, 1\) and the targets are \(6,\)"):
         loss.forward(backend.asarray(Z[:, :1]), backend.asarray(Z[:, 0]))
@@ -93,6 +97,13 @@ def test_targets_come_in_the_form_forward_wants(backend):
         (gn.SoftmaxCrossEntropy(), [[1.5, -0.5]], 2, gn.DataError, "targets from 0 to 1, got -0.5 to 1.5"),
         (gn.SigmoidCrossEntropy(), [[0.5, 1.1]], 2, gn.DataError, "targets from 0 to 1, got 0.5 to 1.1"),
         (gn.SigmoidCrossEntropy(), [0, 2], 1, gn.DataError, "targets from 0 to 1, got 0 to 2"),
+        (gn.KLDivergence(), [[0.5, 0.6]], 2, gn.DataError, "KLDivergence expects rows of probabilities"),
+        (gn.FocalLoss(), [[0.5, 0.6]], 2, gn.DataError, "FocalLoss expects rows of probabilities"),
+        (gn.Hinge(), [[0, 1], [-1, 1]], 2, gn.DataError, r"targets of 0 and 1, got -1 in row 1.* give \(y \+ 1\) / 2"),
+        (gn.Hinge(), [[0.0, 0.5]], 2, gn.DataError, "targets of 0 and 1, got 0.5 in row 0"),
+        (gn.Hinge(), [[0.0, np.nan]], 2, gn.DataError, "targets contain NaN"),
+        (gn.PoissonLoss(), [2.0, -3.0], 1, gn.DataError, "PoissonLoss expects counts, from 0, as targets, got -3"),
+        (gn.PoissonLoss(), [np.inf], 1, gn.DataError, "targets contain NaN or infinity"),
         (gn.MeanSquaredError(), [[1.0, np.nan]], 2, gn.DataError, "targets contain NaN or infinity"),
         (gn.Huber(), [[np.inf]], 1, gn.DataError, "targets contain NaN or infinity"),
         (gn.SoftmaxCrossEntropy(), [0.5, 1.0], 2, gn.ShapeError, r"targets of shape \(N, 2\), or class numbers 0 to 1"),
@@ -142,6 +153,41 @@ def test_softmax_twice_is_refused(wrap):
         gn.Trainer(net, gn.SoftmaxCrossEntropy(), device="cpu")
 
 
+def test_the_exponential_twice_is_refused():
+    with pytest.raises(
+        gn.LossMismatch, match=r"the exponential twice: leave out the Exponential\(\) layer.*such answers"
+    ):
+        gn.Trainer(gn.Sequential(gn.Linear(4, 3), gn.Exponential()), gn.PoissonLoss(), device="cpu")
+    loss = gn.PoissonLoss()
+    assert pair(gn.mlp([4, 3]), loss) is pair(gn.mlp([4, 3], output="exponential"), loss) is loss
+    with pytest.raises(gn.LossMismatch, match=r"PoissonLoss goes with output='exponential'.*output='softplus'"):
+        pair(gn.mlp([4, 3], output="softplus"), loss)
+
+
+def test_the_hinge_goes_by_scores():
+    for layer in (gn.Softmax(), gn.Sigmoid()):
+        with pytest.raises(gn.LossMismatch, match="Hinge goes by the numbers before it: leave out the"):
+            pair(gn.Sequential(gn.Linear(4, 3), layer), gn.Hinge())
+    with pytest.raises(gn.LossMismatch, match=r"Hinge goes with output='identity'.*output='softmax'"):
+        pair(gn.mlp([4, 3], output="softmax"), gn.Hinge())
+
+
+def test_the_hinge_of_one_output_counts_signs(backend):
+    loss, z = gn.Hinge(), backend.asarray([[2.0], [-0.7], [0.5]])
+    y = loss.targets([1, 0, 0], 1, backend.device, "float64")
+    assert float(loss(z, y)) == pytest.approx((0 + 0.3 + 1.5) / 3)
+    assert float(loss.correct(z, y)) == 2
+
+
+def test_a_count_is_the_exponential_of_what_the_network_gives():
+    """Of a constant input the best rate is the mean of the counts."""
+    y = np.array([0.0, 1.0, 4.0, 3.0])
+    net = gn.Sequential(gn.Linear(1, 1, init="zeros"))
+    trainer = gn.Trainer(net, gn.PoissonLoss(), gn.SGD(0.2), device="cpu", dtype="float64")
+    trainer.fit((np.ones((4, 1)), y), epochs=100, batch_size=4)
+    np.testing.assert_allclose(trainer.predict(np.ones((1, 1))), [[2.0]], rtol=1e-8)
+
+
 @pytest.mark.parametrize("loss", [gn.SigmoidCrossEntropy(), gn.Quadratic()], ids=repr)
 def test_sigmoid_twice_is_refused(loss):
     with pytest.raises(gn.LossMismatch, match="the sigmoid twice"):
@@ -179,6 +225,7 @@ def test_answers_that_are_right_are_counted(backend):
     [
         (lambda: gn.SoftmaxCrossEntropy(1.0), "label_smoothing must be at least 0 and below 1, got 1.0"),
         (lambda: gn.SoftmaxCrossEntropy(-0.1), "label_smoothing"),
+        (lambda: gn.FocalLoss(-1.0), "FocalLoss: gamma must be at least 0, got -1.0"),
         (lambda: gn.Huber(0.0), "delta must be above 0, got 0.0"),
     ],
 )
@@ -197,7 +244,7 @@ def test_a_label_out_of_range_given_by_hand_is_named(backend, loss):
             loss.forward(backend.asarray(Z), backend.asarray(labels))
 
 
-@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS], ids=repr)
+@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS_OR_COUNTS], ids=repr)
 def test_targets_on_another_device_are_named(loss):
     pytest.importorskip("array_api_strict")
     elsewhere = gn.device("strict:device1").asarray(LABELS if loss.classifies else Z)
@@ -216,9 +263,12 @@ def test_rows_of_one_1_are_classes_so_that_an_answer_is_right_as_a_whole(backend
     assert gn.SigmoidCrossEntropy().targets(backend.asarray(several), 3, backend.device, "float64").shape == (2, 3)
 
 
-def test_a_softmax_over_one_output_is_refused(backend):
-    with pytest.raises(gn.LossMismatch, match="the network has one in all, whose softmax is always 1: use Sigmoid"):
-        gn.SoftmaxCrossEntropy().targets(LABELS > 1, 1, backend.device, "float32")
+@pytest.mark.parametrize("kind", [gn.SoftmaxCrossEntropy, gn.FocalLoss, gn.KLDivergence])
+def test_a_softmax_over_one_output_is_refused(backend, kind):
+    with pytest.raises(
+        gn.LossMismatch, match=f"{kind.__name__} .*the network has one in all, whose softmax is always 1: use Sigmoid"
+    ):
+        kind().targets(LABELS > 1, 1, backend.device, "float32")
 
 
 def test_only_what_comes_out_is_the_output():

@@ -1,20 +1,32 @@
-"""Activation functions as layers, and the names they go by."""
+"""Activation functions as layers, and the names they go by.
+
+PReLU, which learns, and Maxout, which changes the shape, are layers to be put among the others: they have no name.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from gpunn import ops
-from gpunn.checks import instance, number
+from gpunn.checks import instance, number, whole
 from gpunn.device import Array
-from gpunn.errors import OptionError
+from gpunn.errors import OptionError, ShapeError
+from gpunn.init import Constant
 from gpunn.layers.base import Layer, Shape
+from gpunn.params import Param
 
 __all__ = [
     "ELU",
     "GELU",
+    "SELU",
     "Activation",
+    "Exponential",
+    "HardSigmoid",
+    "HardSwish",
     "Identity",
     "LeakyReLU",
+    "Maxout",
+    "Mish",
+    "PReLU",
     "ReLU",
     "SiLU",
     "Sigmoid",
@@ -127,6 +139,102 @@ class Softplus(Activation):
     f_backward = staticmethod(ops.softplus_backward)
 
 
+class SELU(Activation):
+    """y = lambda x where x > 0, else lambda alpha (e^x - 1): an ELU that keeps mean 0 and variance 1 by itself.
+
+    It does so for weights drawn with init="lecun" and standardised inputs; with dropout or other weights it does not.
+    """
+
+    f = staticmethod(ops.selu)
+    f_backward = staticmethod(ops.selu_backward)
+
+
+class HardSigmoid(Activation):
+    """y = max(0, min(x/6 + 1/2, 1)): a sigmoid without an exponential."""
+
+    f = staticmethod(ops.hard_sigmoid)
+    f_backward = staticmethod(ops.hard_sigmoid_backward)
+
+
+class HardSwish(Activation):
+    """y = x max(0, min(x/6 + 1/2, 1)): a SiLU without an exponential, as in MobileNetV3."""
+
+    f = staticmethod(ops.hard_swish)
+    f_backward = staticmethod(ops.hard_swish_backward)
+    keeps = "x"
+
+
+class Mish(Activation):
+    """y = x tanh(log(1 + e^x)): smooth, and a little below 0 left of it, much like SiLU."""
+
+    f = staticmethod(ops.mish)
+    f_backward = staticmethod(ops.mish_backward)
+    keeps = "x"
+
+
+class Exponential(Activation):
+    """y = e^x: above 0. As an output it goes with PoissonLoss, and y is the expected count. Held at e^87."""
+
+    f = staticmethod(ops.exponential)
+    f_backward = staticmethod(ops.exponential_backward)
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else a x, with a learned slope a for each of n channels, the last axis of x (N, ..., n).
+
+    All slopes start as `alpha`; weight decay spares them, since it would pull them to those of a ReLU (He, Zhang, Ren
+    and Sun, "Delving deep into rectifiers", 2015). Raises OptionError for n below 1.
+    """
+
+    def __init__(self, n: int, alpha: float = 0.25) -> None:
+        self.n = whole("PReLU: n", n, at_least=1)
+        self.alpha = number("PReLU: alpha", alpha)
+        self.a = Param((self.n,), Constant(alpha), decay=False)
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        self._check_input(x, self.a.value, (*(None,) * (len(x.shape) - 2), self.n))
+        return ops.prelu(x, self.a.value), x
+
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
+        dx, da = ops.prelu_backward(dy, cache, self.a.value, need_dx=need_dx)
+        self.a.add_grad(da)
+        return dx
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is not None and (not shape or shape[-1] != self.n):
+            raise ShapeError(f"PReLU of {self.n} channels cannot take inputs of shape {shape}")
+        return shape
+
+
+class Maxout(Layer):
+    """The largest of each `pieces` neighbouring features: (N, ..., D) becomes (N, ..., D / pieces).
+
+    After Linear(n_in, pieces * n) each of n outputs is the maximum of `pieces` straight functions of the input: an
+    activation function that is learned (Goodfellow et al., 2013). The gradient goes to the largest, the first of
+    several. Raises OptionError for fewer than 2 pieces, ShapeError where they do not divide D.
+    """
+
+    def __init__(self, pieces: int) -> None:
+        self.pieces = whole("Maxout: pieces", pieces, at_least=2)
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        self.output_shape(tuple(x.shape[1:]))
+        return ops.maxout(x, pieces=self.pieces), x
+
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
+        return ops.maxout_backward(dy, cache, pieces=self.pieces) if need_dx else None
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if shape is None:
+            return None
+        if not shape or shape[-1] % self.pieces:
+            raise ShapeError(
+                f"Maxout({self.pieces}) cannot take inputs of shape {shape}: the last size must be a multiple of "
+                f"{self.pieces}"
+            )
+        return (*shape[:-1], shape[-1] // self.pieces)
+
+
 class Softmax(Activation):
     """y_c = e^x_c / sum_k e^x_k along the last axis: probabilities. As an output it goes with SoftmaxCrossEntropy."""
 
@@ -141,9 +249,14 @@ _BY_NAME: dict[str, type[Layer]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,
     "elu": ELU,
+    "selu": SELU,
     "gelu": GELU,
     "silu": SiLU,
+    "mish": Mish,
+    "hard_sigmoid": HardSigmoid,
+    "hard_swish": HardSwish,
     "softplus": Softplus,
+    "exponential": Exponential,
     "softmax": Softmax,
 }
 

@@ -5,11 +5,26 @@ from collections.abc import Iterable, Sequence
 from gpunn.checks import instance
 from gpunn.errors import OptionError
 from gpunn.init import Initializer
-from gpunn.layers import ELU, GELU, Layer, LeakyReLU, Linear, ReLU, Sequential, SiLU, Softplus, activation
+from gpunn.layers import (
+    ELU,
+    GELU,
+    SELU,
+    HardSwish,
+    Layer,
+    LeakyReLU,
+    Linear,
+    Mish,
+    ReLU,
+    Sequential,
+    SiLU,
+    Softplus,
+    activation,
+)
 
 __all__ = ["mlp"]
 
-_LIKE_RELU = ReLU | LeakyReLU | ELU | GELU | SiLU | Softplus  # functions that pass about half of their input
+# functions that pass about half of their input
+_LIKE_RELU = ReLU | LeakyReLU | ELU | GELU | SiLU | Softplus | Mish | HardSwish
 
 Which = str | Layer | type[Layer]
 
@@ -30,8 +45,9 @@ def mlp(
                    Linear(30, 10, init="xavier"), output="softmax")
 
     `hidden` is one activation for all hidden layers or a sequence with one for each; `output` is what turns the last
-    layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin and "xavier" for
-    all others, unless one is named. Raises OptionError for fewer than two sizes or a wrong number of activations.
+    layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin, "lecun" before
+    SELU, which is made for it, and "xavier" for all others, unless one is named. Raises OptionError for fewer than two
+    sizes or a wrong number of activations.
     """
     if not isinstance(sizes, Iterable) or len(sizes := list(sizes)) < 2:
         raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {sizes!r}")
@@ -44,7 +60,7 @@ def mlp(
     layers: list[Layer] = []
     functions = [activation(kind) for kind in kinds]
     for n_in, n_out, function in zip(sizes[:-1], sizes[1:], [*functions, None], strict=True):
-        fitting = "he" if isinstance(function, _LIKE_RELU) else "xavier"
+        fitting = "he" if isinstance(function, _LIKE_RELU) else "lecun" if isinstance(function, SELU) else "xavier"
         layers.append(Linear(n_in, n_out, init=init or fitting, bias_init=bias_init))
         layers += [function] if function else []
     return Sequential(*layers, output=output)

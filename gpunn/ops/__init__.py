@@ -17,6 +17,8 @@ from gpunn.ops.loss import *  # noqa: F403
 from gpunn.ops.loss import __all__ as _loss
 from gpunn.ops.norm import *  # noqa: F403
 from gpunn.ops.norm import __all__ as _norm
+from gpunn.ops.orthogonal import *  # noqa: F403
+from gpunn.ops.orthogonal import __all__ as _orthogonal
 from gpunn.ops.pool import *  # noqa: F403
 from gpunn.ops.pool import __all__ as _pool
 from gpunn.ops.softmax import *  # noqa: F403
@@ -24,4 +26,6 @@ from gpunn.ops.softmax import __all__ as _softmax
 from gpunn.ops.update import *  # noqa: F403
 from gpunn.ops.update import __all__ as _update
 
-__all__ = [*_activation, *_conv, *_dropout, *_linear, *_loss, *_norm, *_pool, *_softmax, *_update]
+__all__ = [
+    *(*_activation, *_conv, *_dropout, *_linear, *_loss, *_norm, *_orthogonal, *_pool, *_softmax, *_update),
+]

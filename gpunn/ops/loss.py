@@ -11,16 +11,24 @@ import math
 
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
-from gpunn.ops.activation import sigmoid
+from gpunn.ops.activation import exponential, sigmoid
 
 __all__ = [
+    "focal",
+    "focal_backward",
+    "hinge",
+    "hinge_backward",
     "huber",
     "huber_backward",
+    "kl_divergence",
+    "kl_divergence_backward",
     "mean_absolute_error",
     "mean_absolute_error_backward",
     "mean_squared_error",
     "mean_squared_error_backward",
     "one_hot",
+    "poisson",
+    "poisson_backward",
     "quadratic",
     "quadratic_backward",
     "sigmoid_cross_entropy",
@@ -42,11 +50,9 @@ def one_hot(labels: Array, like: Array) -> Array:
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, ch. 3, eq. 80).
 
-    log p_c = z_c - max z - log sum_k e^(z_k - max z) is taken directly, never as the logarithm of p. Saves p.
+    log p is taken directly, never as the logarithm of p. Saves p.
     """
-    xp = namespace(z)
-    log_p = z - xp.max(z, axis=-1, keepdims=True)
-    log_p -= xp.log(xp.sum(xp.exp(log_p), axis=-1, keepdims=True))
+    xp, log_p = namespace(z), _log_softmax(z)
     return xp.sum(y * log_p) / -z.shape[0], xp.exp(log_p)
 
 
@@ -54,6 +60,59 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
     """dz = (p - y) / N: the softmax and the logarithm cancel (Nielsen, chapter 3, equation 84)."""
     dz = p - y
+    dz /= p.shape[0]
+    return dz
+
+
+# What may be 0 is held at this before its logarithm, or a power below 0, is taken: times 0 it then gives 0, not NaN.
+_TINY = 1e-37
+
+
+@op
+def kl_divergence(z: Array, y: Array) -> tuple[Array, Array]:
+    """L = 1/N sum_n sum_c y_nc (log y_nc - log p_nc) with p = softmax(z), for targets whose rows sum to 1.
+
+    (Kullback and Leibler, 1951.) The cross-entropy less the entropy of y, so 0 where p = y; 0 log 0 = 0. Saves p.
+    """
+    xp, log_p = namespace(z), _log_softmax(z)
+    terms = xp.log(xp.maximum(y, _TINY))
+    terms -= log_p
+    terms *= y
+    return xp.sum(terms) / z.shape[0], xp.exp(log_p)
+
+
+@op
+def kl_divergence_backward(p: Array, y: Array) -> Array:
+    """dz = (p - y) / N: the entropy of y does not depend on z, so it is that of the cross-entropy."""
+    return softmax_cross_entropy_backward(p, y)
+
+
+@op
+def focal(z: Array, y: Array, *, gamma: float) -> tuple[Array, Array]:
+    """L = -1/N sum_n sum_c y_nc (1 - p_nc)^gamma log p_nc with p = softmax(z) (Lin et al., 2017, equation 4).
+
+    Answers that are right already count for little. 1 - p = -(e^log p - 1) is taken directly. Saves log p.
+    """
+    xp, log_p = namespace(z), _log_softmax(z)
+    return xp.sum(y * (-xp.expm1(log_p)) ** gamma * log_p) / -z.shape[0], log_p
+
+
+@op
+def focal_backward(log_p: Array, y: Array, *, gamma: float) -> Array:
+    """dz_k = (p_k sum_c a_c - a_k) / N, a_c = y_c ((1 - p_c)^gamma - gamma p_c (1 - p_c)^(gamma - 1) log p_c).
+
+    With h(p) = -(1 - p)^gamma log p the loss of a row is sum_c y_c h(p_c), and a_c = -y_c p_c h'(p_c). The softmax has
+    dp_c/dz_k = p_c ((c = k) - p_k), so dz_k = sum_c y_c h'(p_c) p_c ((c = k) - p_k) = -a_k + p_k sum_c a_c. For
+    gamma = 0 all a = y, and this is the gradient of the cross-entropy.
+    """
+    xp = namespace(log_p)
+    p, rest = xp.exp(log_p), -xp.expm1(log_p)  # p, 1 - p
+    a = p * log_p
+    a *= -gamma * xp.maximum(rest, _TINY) ** (gamma - 1.0)
+    a += rest**gamma
+    a *= y
+    dz = p * xp.sum(a, axis=-1, keepdims=True)
+    dz -= a
     dz /= p.shape[0]
     return dz
 
@@ -98,6 +157,46 @@ def quadratic_backward(a: Array, y: Array) -> Array:
     dz *= a
     dz *= 1.0 - a
     dz /= a.shape[0]
+    return dz
+
+
+@op
+def hinge(z: Array, t: Array, *, squared: bool) -> tuple[Array, Array]:
+    """L = 1/N sum_n sum_c h_nc with h = max(0, 1 - t z), or its square, for t = 1 or -1 (Cortes and Vapnik, 1995).
+
+    Nothing is lost where z is on the side of t by 1 or more. Saves h, before it is squared.
+    """
+    xp = namespace(z)
+    h = xp.maximum(1.0 - t * z, 0.0)
+    return xp.sum(h * h if squared else h) / z.shape[0], h
+
+
+@op
+def hinge_backward(h: Array, t: Array, *, squared: bool) -> Array:
+    """dz = -t (h > 0) / N, or -2 t h / N of the square; 0 at the kink h = 0."""
+    dz = 2.0 * h if squared else namespace(h).astype(h > 0.0, h.dtype)
+    dz *= t
+    dz /= -h.shape[0]
+    return dz
+
+
+@op
+def poisson(z: Array, y: Array) -> tuple[Array, Array]:
+    """L = 1/(NC) sum (e^z - y z): -log of the probability of a count y where e^z is the rate, less the constant log y!.
+
+    (Poisson, 1837.) e^z is held at e^87 from z = 87 on, where float32 ends. Saves e^z.
+    """
+    xp, rate = namespace(z), exponential(z)
+    terms = rate - y * z
+    terms /= _size(z)  # each, because the sum may be out of range where the mean is not
+    return xp.sum(terms), rate
+
+
+@op
+def poisson_backward(rate: Array, y: Array) -> Array:
+    """dz = (e^z - y) / (NC)."""
+    dz = rate - y
+    dz /= _size(rate)
     return dz
 
 
@@ -156,3 +255,11 @@ def huber_backward(r: Array, *, delta: float) -> Array:
 
 def _size(z: Array) -> int:
     return math.prod(z.shape)
+
+
+def _log_softmax(z: Array) -> Array:
+    """log p_c = z_c - max z - log sum_k e^(z_k - max z)."""
+    xp = namespace(z)
+    log_p = z - xp.max(z, axis=-1, keepdims=True)
+    log_p -= xp.log(xp.sum(xp.exp(log_p), axis=-1, keepdims=True))
+    return log_p

@@ -5,12 +5,26 @@ These ops change w and the arrays after g in place, and leave g as it is; t coun
 rate. Besides them, `clip_by_norm` changes g, and `max_norm` the weights of one layer.
 """
 
+import functools
 import math
 
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
 
-__all__ = ["adagrad", "adam", "clip_by_norm", "max_norm", "momentum", "nesterov", "rmsprop", "sgd"]
+__all__ = [
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "clip_by_norm",
+    "lion",
+    "max_norm",
+    "momentum",
+    "nadam",
+    "nesterov",
+    "rmsprop",
+    "sgd",
+]
 
 
 @op
@@ -53,6 +67,93 @@ def adam(
     step = m / root
     step *= eta / (1.0 - beta1**t)
     w -= step
+
+
+@op
+def nadam(
+    w: Array, g: Array, m: Array, v: Array, /, *, eta: float, beta1: float, beta2: float, epsilon: float, t: int
+) -> None:
+    """Adam with Nesterov's look ahead: w <- w - eta ((1 - mu_t) g / (1 - M_t) + mu_t+1 m / (1 - M_t+1)) / denominator.
+
+    m, v and the denominator sqrt(v^) + epsilon are Adam's; mu_t = beta1 (1 - 0.96^(0.004 t) / 2) rises from about
+    beta1 / 2 to beta1, and M_t = mu_1 ... mu_t (Dozat, "Incorporating Nesterov momentum into Adam", 2016).
+    """
+    m *= beta1
+    m += (1.0 - beta1) * g
+    v *= beta2
+    v += (1.0 - beta2) * (g * g)
+    root = namespace(w).sqrt(v)
+    root /= math.sqrt(1.0 - beta2**t)  # sqrt(v^)
+    root += epsilon
+    now, ahead, product = _nadam_mu(beta1, t), _nadam_mu(beta1, t + 1), _nadam_product(beta1, t)
+    step = (eta * (1.0 - now) / (1.0 - product)) * g
+    step += (eta * ahead / (1.0 - product * ahead)) * m
+    step /= root
+    w -= step
+
+
+def _nadam_mu(beta1: float, t: int) -> float:
+    return beta1 * (1.0 - 0.5 * 0.96 ** (0.004 * t))
+
+
+@functools.lru_cache(maxsize=4)  # the blocks of one step ask for the same
+def _nadam_product(beta1: float, t: int) -> float:
+    """mu_1 ... mu_t, of the first hundred at most: their product is below 1e-29, and counts for nothing beside 1."""
+    return math.prod(_nadam_mu(beta1, i) for i in range(1, min(t, 100) + 1))
+
+
+@op
+def adamax(
+    w: Array, g: Array, m: Array, u: Array, /, *, eta: float, beta1: float, beta2: float, epsilon: float, t: int
+) -> None:
+    """m <- beta1 m + (1 - beta1) g, u <- max(beta2 u, |g|), w <- w - eta m^ / (u + epsilon).
+
+    Adam with the largest gradient in place of the root mean square (Kingma and Ba, 2015, algorithm 2; their u is never
+    0). m^ = m / (1 - beta1^t).
+    """
+    xp = namespace(w)
+    m *= beta1
+    m += (1.0 - beta1) * g
+    u *= beta2
+    u[...] = xp.maximum(u, xp.abs(g))
+    step = m / (u + epsilon)
+    step *= eta / (1.0 - beta1**t)
+    w -= step
+
+
+@op
+def adadelta(w: Array, g: Array, v: Array, d: Array, /, *, eta: float, rho: float, epsilon: float) -> None:
+    """v <- rho v + (1 - rho) g^2, s = g sqrt(d + epsilon) / sqrt(v + epsilon), w <- w - eta s.
+
+    d <- rho d + (1 - rho) s^2 afterwards. The step has the units of w, so eta = 1 needs no choice (Zeiler, "ADADELTA:
+    an adaptive learning rate method", 2012, algorithm 1).
+    """
+    xp = namespace(w)
+    v *= rho
+    v += (1.0 - rho) * (g * g)
+    step = xp.sqrt((d + epsilon) / (v + epsilon))
+    step *= g
+    d *= rho
+    d += (1.0 - rho) * (step * step)
+    step *= eta
+    w -= step
+
+
+@op
+def lion(w: Array, g: Array, m: Array, /, *, eta: float, beta1: float, beta2: float) -> None:
+    """w <- w - eta sign(beta1 m + (1 - beta1) g), then m <- beta2 m + (1 - beta2) g.
+
+    Every weight moves by eta (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2).
+    """
+    xp = namespace(w)
+    c = beta1 * m
+    c += (1.0 - beta1) * g
+    step = xp.astype(c > 0.0, w.dtype)
+    step -= xp.astype(c < 0.0, w.dtype)  # sign(c); see mean_absolute_error_backward
+    step *= eta
+    w -= step
+    m *= beta2
+    m += (1.0 - beta2) * g
 
 
 @op

@@ -2,6 +2,7 @@
 
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.history import History
+from gpunn.train.plateau import Plateau
 from gpunn.train.table import EpochTable
 from gpunn.train.trainer import Callback, Trainer
 from gpunn.train.weights import AverageWeights, MaxNorm
@@ -12,6 +13,7 @@ __all__ = [
     "EpochTable",
     "History",
     "MaxNorm",
+    "Plateau",
     "Trainer",
     "load_checkpoint",
     "save_checkpoint",

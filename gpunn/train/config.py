@@ -13,9 +13,9 @@ from gpunn.errors import FileError, OptionError
 
 __all__ = ["Config"]
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine")
-LOSSES = ("softmax", "sigmoid", "quadratic", "mse", "mae", "huber")
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "lion", "muon")
+SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "restarts", "polynomial", "onecycle")
+LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "mse", "mae", "huber", "poisson")
 INITS = ("he", "he_uniform", "xavier", "xavier_uniform", "lecun", "lecun_uniform", "normal", "uniform", "orthogonal")
 TASKS = ("auto", "classification", "regression")
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,18 +21,25 @@ __all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_tra
 
 _LOSSES = {
     "softmax": losses.SoftmaxCrossEntropy,
+    "focal": losses.FocalLoss,
     "sigmoid": losses.SigmoidCrossEntropy,
     "quadratic": losses.Quadratic,
     "mse": losses.MeanSquaredError,
     "mae": losses.MeanAbsoluteError,
     "huber": losses.Huber,
+    "poisson": losses.PoissonLoss,
 }
 _OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
     "sgd": optim.SGD,
     "adam": optim.Adam,
     "adamw": optim.AdamW,
+    "nadam": optim.NAdam,
+    "adamax": optim.Adamax,
     "rmsprop": optim.RMSprop,
     "adagrad": optim.Adagrad,
+    "adadelta": optim.Adadelta,
+    "lion": optim.Lion,
+    "muon": optim.Muon,
 }
 
 
@@ -101,7 +109,7 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     """The multilayer perceptron for this data.
 
     Its first layer standardises features, and brings pixels to 0 ... 1. Where the targets are quantities, the last one
-    brings numbers around 0 to their mean and standard deviation.
+    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean.
     """
     loss = make_loss(config, train)
     n_out = len(train.classes) or train.y[0].size
@@ -120,6 +128,8 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     if not train.classes:
         of_y = Standardize.of(train.y.reshape(len(train), -1).astype(np.float64))
         mean, std = of_y.mean.initial, of_y.std.initial
+        if config.loss == "poisson":
+            mean, std = np.log(np.maximum(mean, 1e-3)), np.ones_like(mean)
         back = Standardize(-mean / std, 1.0 / std)  # (z + mean / std) / (1 / std) = z std + mean
         net = Sequential(*net.layers, back, output=net.output)
     net.about = {"classes": list(train.classes)}
@@ -130,7 +140,7 @@ def make_network(config: Config, train: Dataset) -> Sequential:
 
 def make_loss(config: Config, train: Dataset) -> losses.Loss:
     """The loss a config names, or the one that suits the targets. Raises OptionError for one that does not."""
-    if train.classes and config.loss in ("mse", "mae", "huber"):
+    if train.classes and config.loss in ("mse", "mae", "huber", "poisson"):
         raise OptionError(f"loss {config.loss} is for quantities, and the targets are classes; choose softmax, say")
     return _LOSSES[config.loss or ("softmax" if train.classes else "mse")]()
 
@@ -144,11 +154,14 @@ def make_optimizer(config: Config, steps: int) -> optim.Optimizer:
         "exponential": lambda: schedules.Exponential(config.lr, steps, factor=0.01),
         "inverse": lambda: schedules.InverseTime(config.lr, half=-(-steps // 4)),
         "cosine": lambda: schedules.Cosine(config.lr, steps),
+        "restarts": lambda: schedules.CosineRestarts(config.lr, -(-steps // 7), factor=2),  # 1 + 2 + 4 parts of 7
+        "polynomial": lambda: schedules.Polynomial(config.lr, steps),
+        "onecycle": lambda: schedules.OneCycle(config.lr, steps),
     }
     schedule = makers[config.schedule]()
     if config.warmup:
         schedule = schedules.Warmup(config.warmup, schedule)
-    more = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
+    more: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
     return _OPTIMIZERS[config.optimizer](schedule, weight_decay=config.weight_decay, **more)
 
 

@@ -220,7 +220,7 @@ class Trainer:
         self.batch += 1
 
     def _end_epoch(self, batches: Batches, valid: tuple[Array, Array] | None, begun: float) -> Row:
-        lr = float(self.optimizer.lr(self.steps - 1))
+        lr = self.optimizer.learning_rate(self.steps - 1)
         row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
         if not finite(self.net.store.values):  # the last step may have done that
             raise self._diverged(self._pieces(batches.x), "NaN or infinite", self.steps - 1, "weights")
@@ -274,7 +274,7 @@ class Trainer:
         with np.errstate(all="ignore"):
             found = (where_not_finite(self.net, x) for x in pieces)
             where = next(filter(None, found), "the loss itself")
-        mend = f"Try a smaller learning rate (it is {self.optimizer.lr(step):g}) or clip_norm=1.0"
+        mend = f"Try a smaller learning rate (it is {self.optimizer.learning_rate(step):g}) or clip_norm=1.0"
         return Diverged(
             f"the {what} became {value} in step {step + 1} (epoch {self.epoch + 1}); the first numbers that are not "
             f"finite are in {where}. {'Remove such rows, or fill them in' if where == 'the inputs' else mend}"

@@ -35,13 +35,25 @@ def test_any_depth_and_width(depth):
 
 def test_weights_suit_the_activation():
     stds = {}
-    for hidden in ("relu", "tanh"):
+    for hidden in ("relu", "tanh", "selu", "mish", "hard_swish", "hard_sigmoid"):
         W = gn.mlp([400, 600, 10], hidden=hidden).init().state_dict()["linear1.W"]
         stds[hidden] = W.std()
     assert stds["relu"] == pytest.approx((2 / 400) ** 0.5, rel=0.01)
+    assert stds["mish"] == stds["hard_swish"] == stds["relu"]
+    assert stds["hard_sigmoid"] == stds["tanh"]
+    assert stds["selu"] == pytest.approx((1 / 400) ** 0.5, rel=0.01)
     assert stds["tanh"] == pytest.approx((2 / 1000) ** 0.5, rel=0.01)
     W = gn.mlp([400, 600, 10], init=gn.init.Normal(0.3)).init().state_dict()["linear1.W"]
     assert W.std() == pytest.approx(0.3, rel=0.01)
+
+
+def test_selu_keeps_mean_0_and_variance_1_through_many_layers():
+    x = np.random.default_rng(1).standard_normal((200, 300)).astype("float32")
+    deep = gn.mlp([300] * 21, hidden="selu").init(seed=1).layers[:-1]
+    for layer in deep:
+        x = layer(x)
+    assert x.mean() == pytest.approx(0.0, abs=0.1)
+    assert x.std() == pytest.approx(1.0, abs=0.1)
 
 
 def test_wrong_sizes_and_counts_are_named():

@@ -16,6 +16,13 @@ OPTIMIZERS = {
     "adam": lambda: gn.Adam(gn.schedules.Cosine(0.1, 20)),
     "rmsprop": lambda: gn.RMSprop(0.01),
     "adagrad": lambda: gn.Adagrad(0.1),
+    "nadam": lambda: gn.NAdam(0.1),
+    "adamax": lambda: gn.Adamax(0.1),
+    "adadelta": lambda: gn.Adadelta(),
+    "lion": lambda: gn.Lion(0.01),
+    "muon": lambda: gn.Muon(0.05),
+    "rising momentum": lambda: gn.SGD(0.1, momentum=gn.schedules.Polynomial(0.5, 10, end=0.9)),
+    "groups": lambda: gn.Adam(0.1, weight_decay=0.1, groups={"linear1": {"lr_factor": 0.1, "weight_decay": 0.0}}),
 }
 
 

@@ -139,11 +139,19 @@ def test_config_toml_is_enough_to_run_again():
 
 def test_every_option_of_the_config_makes_a_difference():
     changes = [
-        *({"activation": "tanh"}, {"loss": "sigmoid"}, {"optimizer": "sgd"}, {"lr": 0.1}, {"weight_decay": 0.1}),
+        *(
+            {"activation": "tanh"},
+            {"loss": "sigmoid"},
+            {"loss": "focal"},
+            {"optimizer": "sgd"},
+            {"lr": 0.1},
+            {"weight_decay": 0.1},
+        ),
         *({"optimizer": "sgd", "momentum": 0.9}, {"schedule": "constant"}, {"warmup": 9}, {"clip_norm": 0.1}),
         *({"batch_size": 64}, {"epochs": 2}, {"valid": 0.0}, {"seed": 1}, {"dtype": "float64"}, {"hidden": []}),
-        *({"schedule": name} for name in ("step", "exponential", "inverse")),
+        *({"schedule": name} for name in ("step", "exponential", "inverse", "restarts", "polynomial", "onecycle")),
         *({"optimizer": name} for name in ("adamw", "rmsprop", "adagrad")),
+        *({"optimizer": name} for name in ("nadam", "adamax", "adadelta", "lion", "muon")),
     ]
     models = set()
     for i, change in enumerate([{}, *changes]):
@@ -569,6 +577,21 @@ def test_quantities_are_learned_with_every_loss_for_them(loss, shape):
     _, summary = train({"data": "d.npz", "loss": loss, "hidden": [], "lr": 0.05, "epochs": 60, "device": "cpu"})
     assert summary["test_loss"] < 0.03
     assert summary["test_accuracy"] is None
+
+
+def test_counts_are_learned_from_their_mean_on():
+    x = RNG.uniform(-1, 1, (300, 1))
+    y = np.random.default_rng(3).poisson(np.exp(5 + x[:, 0])).astype(float)
+    np.savez("d.npz", x=x, y=y)
+    options = {"data": "d.npz", "task": "regression", "loss": "poisson", "hidden": [], "device": "cpu"}
+    for epochs, within in ((0, 1.0), (40, 0.1)):
+        folder, _ = train(options | {"lr": 0.05, "epochs": epochs}, f"run{epochs}")
+        _, net = run.open_run(folder)
+        rates = net(np.array([[-0.5], [0.5]], dtype="float32"))[:, 0]
+        np.testing.assert_allclose(np.log(rates), [4.5, 5.5], atol=within)
+    np.savez("d.npz", x=x, y=-y)
+    with pytest.raises(DataError, match="PoissonLoss expects counts, from 0"):
+        train(options)
 
 
 @pytest.mark.parametrize(

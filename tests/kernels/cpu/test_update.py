@@ -15,6 +15,10 @@ CONSTANTS = {
     "adam": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "t": 3},
     "rmsprop": {"eta": 0.1, "rho": 0.9, "epsilon": 1e-8},
     "adagrad": {"eta": 0.1, "epsilon": 1e-8},
+    "nadam": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "t": 3},
+    "adamax": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "t": 3},
+    "adadelta": {"eta": 0.1, "rho": 0.9, "epsilon": 1e-8},
+    "lion": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99},
 }
 
 
