@@ -9,7 +9,7 @@
 Every gradient is derived by hand and stands beside its function in `gpunn.ops`.
 """
 
-from gpunn import data, init, layers, losses, models, ops, optim, schedules
+from gpunn import data, init, layers, losses, metrics, models, ops, optim, schedules
 from gpunn.data import Batches, Dataset, datasets
 from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host
 from gpunn.errors import *  # noqa: F403
@@ -98,6 +98,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "losses",
+    "metrics",
     "mlp",
     "models",
     "namespace",

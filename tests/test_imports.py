@@ -19,7 +19,7 @@ FLOORS = [
     {"rng", "device"},
     {"kernels", "ops"},
     {"init", "params"},
-    {"layers", "losses", "schedules", "optim", "models"},
+    {"layers", "losses", "metrics", "schedules", "optim", "models"},
     {"io", "data"},
     {"testing", "environment", "train", "plot", "cli", "__main__", "__init__"},
 ]
