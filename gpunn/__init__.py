@@ -35,6 +35,7 @@ from gpunn.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Muon,
 from gpunn.params import Buffer, Param
 from gpunn.testing import gradcheck
 from gpunn.train import (
+    L1,
     AverageWeights,
     Callback,
     EpochTable,
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 __all__ = [
     *_errors,
     *_layers,
+    "L1",
     "SGD",
     "Adadelta",
     "Adagrad",

@@ -2,7 +2,7 @@
 keeps.
 
 These ops change w and the arrays after g in place, and leave g as it is; t counts the steps from 1, eta is the learning
-rate. Besides them, `clip_by_norm` changes g, and `max_norm` the weights of one layer.
+rate. Besides them, `clip_by_norm` changes g, and `max_norm` and `soft_threshold` the weights.
 """
 
 import functools
@@ -24,6 +24,7 @@ __all__ = [
     "nesterov",
     "rmsprop",
     "sgd",
+    "soft_threshold",
 ]
 
 
@@ -193,3 +194,10 @@ def max_norm(w: Array, /, *, limit: float) -> None:
     xp = namespace(w)
     norm = xp.sqrt(xp.sum(w * w, axis=tuple(range(len(w.shape) - 1)), keepdims=True))
     w *= limit / xp.maximum(norm, limit)
+
+
+@op
+def soft_threshold(w: Array, /, *, by: float) -> None:
+    """w <- sign(w) max(|w| - by, 0), in place: every weight nearer to 0 by `by`, and not beyond (Donoho, 1995)."""
+    xp = namespace(w)
+    w -= xp.maximum(xp.minimum(w, by), -by)

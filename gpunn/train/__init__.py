@@ -5,9 +5,10 @@ from gpunn.train.history import History
 from gpunn.train.plateau import Plateau
 from gpunn.train.table import EpochTable
 from gpunn.train.trainer import Callback, Trainer
-from gpunn.train.weights import AverageWeights, MaxNorm
+from gpunn.train.weights import L1, AverageWeights, MaxNorm
 
 __all__ = [
+    "L1",
     "AverageWeights",
     "Callback",
     "EpochTable",

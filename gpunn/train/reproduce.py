@@ -16,18 +16,31 @@ from typing import Any
 
 import numpy as np
 
+from gpunn import schedules
 from gpunn.data import Dataset, expand_by_shifts
 from gpunn.device import Device, to_host
 from gpunn.environment import blas, versions
 from gpunn.errors import FileError, OptionError
-from gpunn.init import Normal
+from gpunn.init import Normal, Uniform
 from gpunn.io.atomic import write_atomic
-from gpunn.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Reshape, Sequential, activation
+from gpunn.layers import (
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Reshape,
+    Sequential,
+    Standardize,
+    activation,
+)
 from gpunn.losses import Loss, Quadratic, SigmoidCrossEntropy, SoftmaxCrossEntropy
-from gpunn.models import mlp
-from gpunn.optim import SGD, Adam, Optimizer, RMSprop
+from gpunn.models import cnn, mlp
+from gpunn.optim import SGD, Adadelta, Adam, Optimizer, RMSprop
 from gpunn.train.history import Row
 from gpunn.train.trainer import Callback, Trainer
+from gpunn.train.weights import MaxNorm
 
 __all__ = ["ROWS", "Published", "Result", "Setting", "find", "measure", "reproduce", "table"]
 
@@ -47,6 +60,7 @@ class Setting:
     when: str = "best"  # the best epoch, the "last", or the test accuracy at the best "validation" accuracy
     patience: int | None = None  # epochs without a loss that is better by 1e-4, after which scikit-learn stops
     members: int = 1  # networks that vote
+    callbacks: Callable[[], Sequence[Callback]] = tuple
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,43 @@ def _sklearn() -> Layer:
     return mlp([784, 100, 100, 10], init="xavier_uniform", output="softmax")
 
 
+def _torch() -> Layer:
+    """With PyTorch's initial numbers, weights and biases from U(-a, a), a = 1 / sqrt(fan_in)."""
+
+    def even(n: int) -> Uniform:
+        return Uniform(-1 / math.sqrt(n), 1 / math.sqrt(n))
+
+    return Sequential(
+        Standardize(np.full(784, 0.1307), np.full(784, 0.3081)),
+        Reshape((28, 28, 1)),
+        Conv2d(1, 32, 3, init=even(9), bias_init=even(9)),
+        activation("relu"),
+        Conv2d(32, 64, 3, init=even(288), bias_init=even(288)),
+        activation("relu"),
+        MaxPool2d(2),
+        Dropout(0.25),
+        Flatten(),
+        Linear(9216, 128, init=even(9216), bias_init=even(9216)),
+        activation("relu"),
+        Dropout(0.5),
+        Linear(128, 10, init=even(128), bias_init=even(128)),
+        output="softmax",
+    )
+
+
+def _dropped(width: int, depth: int, function: str = "relu", drop: bool = True) -> Callable[[], Layer]:
+    """The dense networks of Srivastava et al.: a fifth of the inputs and half of the hidden neurons are dropped."""
+
+    def make() -> Layer:
+        layers: list[Layer] = [Dropout(0.2)] if drop else []
+        for n_in in [784] + [width] * (depth - 1):
+            layers += [Linear(n_in, width, init="he" if function == "relu" else "xavier"), activation(function)]
+            layers += [Dropout(0.5)] if drop else []
+        return Sequential(*layers, Linear(width, 10, init="xavier"), output="softmax")
+
+    return make
+
+
 # --- the rows
 
 
@@ -132,6 +183,10 @@ _SKLEARN = Setting(
     60_000,
     when="last",
     patience=10,
+)
+_MILLION = 1_000_000 // 469  # updates, in epochs of 469 batches of 128
+_DROPPED = Setting(
+    _dropped(1024, 3), SoftmaxCrossEntropy, lambda: SGD(0.01, momentum=0.95), _MILLION, 128, 60_000, when="last"
 )
 _NIELSEN = 'Nielsen, "Neural Networks and Deep Learning", chapter'
 
@@ -263,6 +318,63 @@ ROWS: dict[str, Published] = {
             )
         },
     ),
+    "dropout-table2": Published(
+        "two layers of 800 logistic; with dropout three of 1,024 and two of 8,192",
+        "Srivastava et al., 2014, table 2; how long they trained as in dropout-repro",
+        {
+            "standard": (replace(_DROPPED, net=_dropped(800, 2, "sigmoid", drop=False)), 98.40),
+            "dropout, logistic": (replace(_DROPPED, net=_dropped(1024, 3, "sigmoid")), 98.65),
+            "dropout, ReLU": (_DROPPED, 98.75),
+            "and max-norm": (replace(_DROPPED, callbacks=lambda: [MaxNorm(2.0)]), 98.94),
+            "and max-norm, two of 8,192": (
+                replace(_DROPPED, net=_dropped(8192, 2), callbacks=lambda: [MaxNorm(2.0)]),
+                99.05,
+            ),
+        },
+        long="a million updates in each of five runs: for a GPU",
+    ),
+    "dropout-repro": Published(
+        "784-1024-1024-1024-10 ReLU, dropout, max-norm 2, momentum 0.95, a million updates",
+        "a repetition of Srivastava et al., 2014",
+        {"": (replace(_DROPPED, callbacks=lambda: [MaxNorm(2.0)]), 98.88)},
+        long="a million updates: for a GPU",
+    ),
+    "torch-mnist": Published(
+        "conv 32 and 64 of 3x3, dropout, 128 dense, Adadelta, batches of 64, 14 epochs",
+        "PyTorch's example mnist",
+        {
+            "": (
+                Setting(
+                    _torch,
+                    SoftmaxCrossEntropy,
+                    lambda: Adadelta(schedules.Step(1.0, every=938, factor=0.7), rho=0.9),
+                    14,
+                    64,
+                    60_000,
+                    when="last",
+                ),
+                99.20,
+            )
+        },
+    ),
+    "one-epoch": Published(
+        "a small CNN, Adam 0.01 with betas 0.7 and 0.9, one epoch; network and schedule are gpunn's own",
+        "a contest on the web: 99 % in one epoch",
+        {
+            "": (
+                Setting(
+                    lambda: cnn(width=24, dropout=0.1),
+                    SoftmaxCrossEntropy,
+                    lambda: Adam(schedules.Polynomial(0.01, 1200), beta1=0.7, beta2=0.9),
+                    1,
+                    50,
+                    60_000,
+                    when="last",
+                ),
+                99.04,
+            )
+        },
+    ),
 }
 
 
@@ -302,7 +414,12 @@ def measure(setting: Setting, data: Parts, seed: int, device: Device, epochs: in
             setting.net(), setting.loss(), setting.optimizer(), device=device, seed=seed * setting.members + member
         )
         watch = _Watch(setting, validation, test)
-        history = trainer.fit(train, epochs=epochs or setting.epochs, batch_size=setting.batch_size, callbacks=[watch])
+        history = trainer.fit(
+            train,
+            epochs=epochs or setting.epochs,
+            batch_size=setting.batch_size,
+            callbacks=[*setting.callbacks(), watch],
+        )
         done, seconds = len(history), seconds + sum(history["seconds"])
         if setting.members > 1:
             votes[np.arange(len(test)), to_host(trainer.predict(test.x)).argmax(axis=1)] += 1

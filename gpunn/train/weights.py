@@ -7,7 +7,7 @@ from gpunn.errors import OptionError
 from gpunn.layers import Layer
 from gpunn.train.trainer import Callback, Trainer
 
-__all__ = ["AverageWeights", "MaxNorm"]
+__all__ = ["L1", "AverageWeights", "MaxNorm"]
 
 
 class MaxNorm(Callback):
@@ -24,6 +24,24 @@ class MaxNorm(Callback):
         for param in trainer.net.params().values():
             if param.decay and len(param.shape) > 1:
                 ops.max_norm(param.value, limit=self.limit)
+
+
+class L1(Callback):
+    """An L1 penalty, rate |w| summed over all weights, biases spared: it makes weights that matter little exactly 0.
+
+    After every step each weight is brought nearer to 0 by eta rate, eta the learning rate, and not beyond. That is the
+    step that the penalty asks for (the proximal gradient: Parikh and Boyd, 2014), where its plain gradient, rate
+    sign(w), would go back and forth over 0. Nielsen's lambda is n times the rate, for n training examples. Raises
+    OptionError for a negative rate.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = number("L1: rate", rate, at_least=0.0)
+
+    def on_step(self, trainer: Trainer) -> None:
+        store = trainer.net.store
+        eta = trainer.optimizer.learning_rate(trainer.steps - 1)
+        ops.soft_threshold(store.values[store.decaying], by=eta * self.rate)
 
 
 class AverageWeights(Callback):

@@ -38,7 +38,7 @@ def test_every_row_is_a_network_for_mnist_that_trains(name, key):
     setting = small(name, key, epochs=1, train=20, batch_size=10, shifted=False, members=1)
     net = setting.net().init()
     assert net.output_shape((784,)) == (10,)
-    if net.store.size < 300_000:
+    if net.store.size < 300_000 or name == "dropout-repro":
         run = measure(setting, DATA, 0, gn.device("cpu"))
         assert run["epochs"] == 1
         assert 0.0 <= run["accuracy"] <= 100.0

@@ -54,3 +54,31 @@ def test_what_cannot_be_is_named():
         gn.AverageWeights(1.0)
     with pytest.raises(gn.OptionError, match="there is no average yet"):
         gn.AverageWeights().load_into(trainer().net)
+
+
+def test_l1_brings_weights_to_0_and_spares_biases(backend):
+    w = backend.asarray([1.0, -1.0, 0.05, -0.05, 0.0])
+    w = backend.device.xp.asarray(w, copy=True)
+    gn.ops.soft_threshold(w, by=0.1)
+    np.testing.assert_allclose(gn.to_host(w), [0.9, -0.9, 0.0, 0.0, 0.0])
+
+    t = gn.Trainer(gn.Linear(5, 3, bias_init="normal"), optimizer=gn.SGD(0.1), device=backend.device, dtype="float64")
+    t.fit((X, Y), epochs=30, batch_size=10, callbacks=gn.L1(0.5))
+    state = t.net.state_dict()
+    assert not state["W"].any()  # too strong for any weight to stay
+    assert state["b"].all()
+    gentle = gn.Trainer(gn.Linear(5, 3), optimizer=gn.SGD(0.1), device=backend.device, dtype="float64")
+    gentle.fit((X, Y), epochs=30, batch_size=10, callbacks=gn.L1(0.08))
+    zeros = (gentle.net.state_dict()["W"] == 0).mean()
+    assert 0 < zeros < 1
+
+
+def test_l1_takes_the_step_of_the_learning_rate():
+    t = gn.Trainer(gn.Linear(5, 3), optimizer=gn.SGD(gn.schedules.Step(0.2, every=1, factor=0.5)), device="cpu")
+    other = gn.Trainer(gn.Linear(5, 3), optimizer=gn.SGD(gn.schedules.Step(0.2, every=1, factor=0.5)), device="cpu")
+    t.fit((X, Y), epochs=1, batch_size=40, callbacks=gn.L1(0.1))
+    other.fit((X, Y), epochs=1, batch_size=40)
+    w = other.net.state_dict()["W"]
+    np.testing.assert_allclose(t.net.state_dict()["W"], np.sign(w) * np.maximum(abs(w) - 0.02, 0), atol=1e-7)
+    with pytest.raises(gn.OptionError, match="L1: rate must be at least 0, got -1"):
+        gn.L1(-1)

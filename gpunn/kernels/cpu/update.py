@@ -35,4 +35,8 @@ def _in_blocks(op: Any) -> Callable[..., None]:
     return blocked
 
 
-TWINS = {name: _in_blocks(getattr(update, name)) for name in update.__all__ if name not in ("clip_by_norm", "max_norm")}
+TWINS = {
+    name: _in_blocks(getattr(update, name))
+    for name in update.__all__
+    if name not in ("clip_by_norm", "max_norm", "soft_threshold")
+}
