@@ -68,6 +68,8 @@ def test_the_commands_run(command, place, monkeypatch, request):
 def test_all_commands_are_found():
     assert {command.split()[1] for command in commands()} == {
         "train",
+        "compare",
+        "reproduce",
         "evaluate",
         "predict",
         "summary",
