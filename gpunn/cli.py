@@ -177,13 +177,15 @@ def _reproduce(
     from gpunn.device import device as find_device
     from gpunn.train import reproduce
 
-    names, folder = reproduce.find(ids), Path(out)
+    folder = Path(out)
+    reproduce.find(ids)
     if as_table:
         print(reproduce.table(folder))
         return 0
-    if not names:
+    if not ids:
         print("\n".join(reproduce.listing(folder)))
         return 0
+    where = find_device(device)
 
     @functools.cache
     def data() -> reproduce.Parts:
@@ -191,9 +193,9 @@ def _reproduce(
         return train[:50_000], train[50_000:], test
 
     reproduce.reproduce(
-        names,
+        reproduce.find(ids, where.on_host),
         data,
-        find_device(device),
+        where,
         seeds=whole("seeds", seeds if seeds is not None else 1 if quick else 3, at_least=1),
         epochs=None if epochs is None else whole("epochs", epochs, at_least=1),
         quick=quick,
@@ -320,7 +322,12 @@ def _parser() -> argparse.ArgumentParser:
 
     reproduce = commands.add_parser("reproduce", help="run published results again", description=_REPRODUCE_HELP)
     reproduce.set_defaults(command=_reproduce)
-    reproduce.add_argument("ids", metavar="ID", nargs="*", help="which, or all; without one they are listed")
+    reproduce.add_argument(
+        "ids",
+        metavar="ID",
+        nargs="*",
+        help="which, or all that this device can do in hours; without one they are listed",
+    )
     reproduce.add_argument("--quick", action="store_true", help="one seed and a tenth of the epochs; nothing is kept")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="runs of each setting (default: 3)")
     reproduce.add_argument("--epochs", type=int, metavar="N", help="cut runs that have more; the result is marked so")
@@ -345,8 +352,8 @@ FILE.npz with arrays x and y, or FILE.csv with a column to predict. What is not 
 run folder has it all."""
 
 
-_REPRODUCE_HELP = """Train networks on MNIST exactly as the books, papers and programs did whose results are listed, and
-print what was published beside what is measured."""
+_REPRODUCE_HELP = """Train networks on MNIST as the books, papers and programs did whose results are listed, and print
+what was published beside what is measured."""
 
 
 _COMPARE_HELP = """Train every combination of the options that are varied, each from the same seeds, print them best

@@ -20,7 +20,7 @@ own; of two groups that both fit the longer name counts.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from gpunn import ops
 from gpunn.checks import instance, number
@@ -154,8 +154,11 @@ class SGD(Optimizer):
         super().__init__(lr, weight_decay, groups)
         if nesterov and not momentum:
             raise OptionError("nesterov=True needs a momentum above 0, such as momentum=0.9")
-        changing = callable(momentum)
-        self.momentum = momentum if changing else number("momentum", momentum, at_least=0.0, below=1.0)
+        self.momentum = (
+            instance("momentum", momentum, Callable)
+            if callable(momentum)
+            else number("momentum", momentum, at_least=0.0, below=1.0)
+        )
         self.nesterov = nesterov
 
     @property

@@ -66,6 +66,8 @@ def draw_comparison(curves: Mapping[str, Sequence[History]], path: str | Path) -
     first = next(iter(curves.values()))[0]
     names = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy", "loss": "training loss"}
     columns = [c for c in names if c in first.columns and (c != "loss" or "valid_loss" not in first.columns)]
+    if not columns:
+        return False
     figure = Figure(figsize=(5.5 * len(columns), 4.2 + 0.12 * len(curves)), layout="constrained")
     panels = figure.subplots(1, len(columns), squeeze=False)[0]
     for axes, column in zip(panels, columns, strict=True):

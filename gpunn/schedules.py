@@ -52,7 +52,7 @@ class Step:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("Step: every", self.every, at_least=1)
         number("Step: factor", self.factor, at_least=0.0, at_most=1.0)
 
@@ -69,7 +69,7 @@ class Exponential:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("Exponential: steps", self.steps, at_least=1)
         number("Exponential: factor", self.factor, at_least=0.0, at_most=1.0)
 
@@ -85,7 +85,7 @@ class InverseTime:
     half: int
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("InverseTime: half", self.half, at_least=1)
 
     def __call__(self, t: int) -> float:
@@ -101,7 +101,7 @@ class Cosine:
     low: float = 0.0
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("Cosine: steps", self.steps, at_least=1)
         number("Cosine: low", self.low, at_least=0.0, at_most=self.eta0)
 
@@ -122,7 +122,7 @@ class CosineRestarts:
     low: float = 0.0
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("CosineRestarts: steps", self.steps, at_least=1)
         whole("CosineRestarts: factor", self.factor, at_least=1)
         number("CosineRestarts: low", self.low, at_least=0.0, at_most=self.eta0)
@@ -149,7 +149,7 @@ class Polynomial:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.eta0, at_least=0.0)
+        number("the first value of a schedule", self.eta0, at_least=0.0)
         whole("Polynomial: steps", self.steps, at_least=1)
         number("Polynomial: power", self.power, above=0.0)
         number("Polynomial: end", self.end, at_least=0.0)
@@ -173,7 +173,7 @@ class OneCycle:
     end: float = 1e4
 
     def __post_init__(self) -> None:
-        number("the learning rate", self.peak, at_least=0.0)
+        number("the first value of a schedule", self.peak, at_least=0.0)
         whole("OneCycle: steps", self.steps, at_least=1)
         number("OneCycle: rise", self.rise, at_least=0.0, at_most=1.0)
         number("OneCycle: start", self.start, at_least=1.0)

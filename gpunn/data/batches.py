@@ -1,9 +1,9 @@
 """Batches: the pieces of a data set that a network is trained on, one step each."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gpunn.checks import whole
+from gpunn.checks import instance, whole
 from gpunn.data.augment import Augmentation
 from gpunn.device import Array, device_of
 from gpunn.errors import DataError, DeviceMismatch, OptionError
@@ -34,7 +34,7 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         dtype: str = "float32",
-        augment: Sequence[Augmentation] = (),
+        augment: Augmentation | Iterable[Augmentation] | None = (),
         image_shape: Sequence[int] | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, at_least=1)
@@ -50,7 +50,9 @@ class Batches:
         if len(self._starts(x.shape[0], batch_size, drop_last)) == 0:
             what = f"{x.shape[0]} rows make no batch of {batch_size}" if drop_last else "the data has no rows"
             raise DataError(f"{what}: nothing to train on")
-        self.augment, self.image_shape = list(augment), tuple(image_shape or x.shape[1:])
+        listed = [augment] if callable(augment) else augment or ()
+        self.augment: list[Augmentation] = [instance("an augmentation", change, Callable) for change in listed]
+        self.image_shape = tuple(image_shape or x.shape[1:])
         if self.augment and (len(self.image_shape) != 3 or math.prod(self.image_shape) != math.prod(x.shape[1:])):
             raise DataError(
                 "what can be augmented are images (height, width, channels), and the inputs are of shape "

@@ -4,7 +4,7 @@ from typing import Any
 
 from gpunn.checks import pair
 from gpunn.device import Array
-from gpunn.errors import ShapeError
+from gpunn.errors import OptionError, ShapeError
 from gpunn.init import Initializer
 from gpunn.layers.base import Layer, Shape
 from gpunn.ops import conv2d, conv2d_backward
@@ -37,7 +37,11 @@ class Conv2d(Layer):
     ) -> None:
         self.kernel = pair("Conv2d: kernel", kernel, at_least=1)
         self.stride = pair("Conv2d: stride", stride, at_least=1)
-        if padding == "same" and self.stride == (1, 1) and all(size % 2 for size in self.kernel):
+        if padding == "same":
+            if self.stride != (1, 1) or not all(size % 2 for size in self.kernel):
+                raise OptionError(
+                    f'Conv2d: padding="same" needs stride 1 and an odd kernel, got {self.stride} and {self.kernel}'
+                )
             padding = self.kernel[0] // 2, self.kernel[1] // 2
         self.padding = pair("Conv2d: padding", padding)
         self.W = Param((*self.kernel, n_in, n_out), init)

@@ -2,7 +2,7 @@
 
 import functools
 
-from gpunn.checks import number
+from gpunn.checks import number, whole
 from gpunn.device import Array
 from gpunn.errors import OptionError
 from gpunn.layers.base import Key, Layer, Shape
@@ -60,13 +60,13 @@ class GaussianNoise(Layer):
 
 def random_key(layer: Layer, key: Key | None) -> tuple[tuple[int, int], int]:
     """(two words of 32 bits from the seed and the layer's name, the step) of the key that forward was given."""
-    if key is None:
+    if not isinstance(key, tuple) or len(key) < 2:
         raise OptionError(
             f"{type(layer).__name__} draws random numbers in training: give net.forward(x, train=True, "
             "key=(seed, step)) another step each time, or use a gn.Trainer"
         )
     seed, step, *name = key
-    return _words(seed, ".".join(name)), step
+    return _words(seed, ".".join(name)), whole("the step in key", step)
 
 
 @functools.cache

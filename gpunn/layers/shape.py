@@ -31,7 +31,8 @@ class Reshape(Layer):
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = tuple(whole("Reshape: a size", size, at_least=1) for size in shape)
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        self.shape = tuple(whole("Reshape: a size", size, at_least=1) for size in sizes)
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Shape]:
         self.output_shape(tuple(x.shape[1:]))

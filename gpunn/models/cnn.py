@@ -1,5 +1,6 @@
 """Convolutional networks for small images."""
 
+from gpunn.errors import OptionError
 from gpunn.layers import (
     AvgPool2d,
     BatchNorm,
@@ -27,6 +28,7 @@ def lenet(image: Image = (28, 28, 1), n_classes: int = 10) -> Sequential:
     all with tanh. Two things are as is usual today: every feature of the second convolution sees all of the first, and
     the output is a softmax. 61,706 parameters for images of 28x28.
     """
+    image = _checked(image)
     features = [
         Conv2d(image[2], 6, 5, padding="same", init="xavier"),
         Tanh(),
@@ -57,6 +59,7 @@ def cnn(image: Image = (28, 28, 1), n_classes: int = 10, *, width: int = 16, dro
     maximum over 2x2 pixels; that comes before the other two, which then have a quarter of the work to do and give the
     same, or nearly so. At the end dropout and a linear layer.
     """
+    image = _checked(image)
 
     def block(n_in: int, n_out: int, kernel: int, *pool: Layer) -> list[Layer]:
         return [Conv2d(n_in, n_out, kernel, padding="same", bias=False), *pool, BatchNorm(n_out), ReLU()]
@@ -71,3 +74,9 @@ def cnn(image: Image = (28, 28, 1), n_classes: int = 10, *, width: int = 16, dro
     return Sequential(
         Reshape(image), *features, Dropout(dropout), Linear(n, n_classes, init="xavier"), output="softmax"
     )
+
+
+def _checked(image: Image) -> Image:
+    if not isinstance(image, list | tuple) or len(image) != 3:
+        raise OptionError(f"image must be (height, width, channels), such as (28, 28, 1); got {image!r}")
+    return image[0], image[1], image[2]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gpunn.checks import instance
 from gpunn.device import Array, namespace
-from gpunn.errors import OptionError
+from gpunn.errors import OptionError, ShapeError
 from gpunn.layers import Layer
 from gpunn.ops import one_hot
 
@@ -35,7 +35,11 @@ class Ensemble:
         return total / len(self.networks)
 
     def _voice(self, answer: Array) -> Array:
-        return answer if self.how == "mean" else one_hot(namespace(answer).argmax(answer, axis=1), answer)
+        if self.how == "mean":
+            return answer
+        if answer.shape[-1] == 1:
+            raise ShapeError('a vote is between classes, and these networks have one output: use how="mean"')
+        return one_hot(namespace(answer).argmax(answer, axis=1), answer)
 
     def __repr__(self) -> str:
         return f"Ensemble({len(self.networks)} networks, how={self.how!r})"

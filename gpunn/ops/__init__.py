@@ -2,7 +2,7 @@
 
 f takes arrays and returns y; f_backward takes dy, the gradient of the loss with respect to y, and what f saw or
 returned, and gives the gradients of f's arguments. The name d + a means the gradient of the loss with respect to a.
-Nothing here holds a parameter, a state or a random number.
+Nothing here keeps a parameter or a state, and what is random follows from a key that is given.
 """
 
 from gpunn.ops.activation import *  # noqa: F403

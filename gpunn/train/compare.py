@@ -93,6 +93,10 @@ def compare(
     where = find_device(configs[0].device, announce=False)
     data = load_data(configs[0])
     is_classes = bool(data[0].classes)
+    if "loss" in vary and not is_classes:
+        raise OptionError("--vary loss: the choices are ranked by their loss, and one cannot be ranked by another")
+    for config in configs:
+        make_network(config, data[0])  # what does not fit is found before the first run
     column = "accuracy" if is_classes else "loss"
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ class Trainer:
         batch_size: int = 32,
         shuffle: bool = True,
         drop_last: bool = False,
-        augment: Augmentation | Iterable[Augmentation] = (),
+        augment: Augmentation | Iterable[Augmentation] | None = (),
         monitor: str | None = None,
         patience: int | None = None,
         restore_best: bool = False,
@@ -137,7 +137,7 @@ class Trainer:
             shuffle=shuffle,
             drop_last=drop_last,
             dtype=self.dtype,
-            augment=[augment] if callable(augment) else list(augment or ()),
+            augment=augment,
             image_shape=getattr(data, "image_shape", None),
         )
         order = {"rows": x.shape[0], "batch_size": batch_size, "shuffle": bool(shuffle), "drop_last": bool(drop_last)}

@@ -147,3 +147,12 @@ def test_a_trainer_augments_what_it_trains_on_alone():
 def test_amounts_out_of_range_are_named(make, message):
     with pytest.raises(gn.OptionError, match=message):
         make()
+
+
+def test_what_is_no_augmentation_is_named():
+    x, y = IMAGES, np.arange(3)
+    assert len(gn.Batches(x, y, 2, augment=gn.data.CutOut(2)).augment) == 1
+    assert gn.Batches(x, y, 2, augment=gn.data.RandomAffine).augment == [gn.data.RandomAffine()]
+    assert gn.Batches(x, y, 2, augment=None).augment == []
+    with pytest.raises(gn.OptionError, match="an augmentation must be an instance of Callable, got 'x'"):
+        gn.Batches(x, y, 2, augment=["x"])

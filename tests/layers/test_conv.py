@@ -32,8 +32,11 @@ def test_one_number_stands_for_rows_and_columns():
         (lambda: gn.Conv2d(1, 1, 3, stride=0), "Conv2d: stride must be a whole number, 1 or more, got 0"),
         (lambda: gn.Conv2d(1, 1, 3, padding=-1), "Conv2d: padding must be a whole number, 0 or more, got -1"),
         (lambda: gn.Conv2d(1, 1, 3, padding="all"), "Conv2d: padding must be .* got 'all'"),
-        (lambda: gn.Conv2d(1, 1, 4, padding="same"), "got 'same'"),
-        (lambda: gn.Conv2d(1, 1, 3, stride=2, padding="same"), "got 'same'"),
+        (
+            lambda: gn.Conv2d(1, 1, 4, padding="same"),
+            r'padding="same" needs stride 1 and an odd kernel, got \(1, 1\) and \(4',
+        ),
+        (lambda: gn.Conv2d(1, 1, 3, stride=2, padding="same"), r"needs stride 1 and an odd kernel, got \(2, 2\)"),
         (lambda: gn.Conv2d(0, 1, 3), r"a size in the shape \(3, 3, 0, 1\) must be a whole number, 1 or more, got 0"),
         (lambda: gn.MaxPool2d(0), "MaxPool2d: window must be a whole number, 1 or more, got 0"),
         (lambda: gn.AvgPool2d(2, stride=0), "AvgPool2d: stride must be a whole number, 1 or more, got 0"),

@@ -70,3 +70,11 @@ def test_noise_is_added_in_training_alone():
         layer.forward(X, train=True)
     with pytest.raises(gn.OptionError, match=r"GaussianNoise: std must be at least 0, got -1.0"):
         gn.GaussianNoise(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"), [(3, "draws random numbers"), ((0,), "draws random"), ((0, 1.5), "the step in key")]
+)
+def test_a_key_that_is_none_is_named(key, message):
+    with pytest.raises(gn.OptionError, match=message):
+        gn.Dropout(0.5).forward(X, train=True, key=key)

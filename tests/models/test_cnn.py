@@ -42,3 +42,9 @@ def test_they_learn(make):
 def test_an_image_that_is_too_small_is_named():
     with pytest.raises(gn.ShapeError, match=r"does not fit on images of \(2, 2\)"):
         gn.models.lenet((4, 4, 1))
+
+
+@pytest.mark.parametrize("make", [gn.models.lenet, gn.models.cnn])
+def test_an_image_has_three_sizes(make):
+    with pytest.raises(gn.OptionError, match=r"image must be \(height, width, channels\), such as .* got \(28, 28\)"):
+        make((28, 28))

@@ -38,3 +38,8 @@ def test_what_is_no_ensemble_is_named():
         gn.Ensemble([gn.Tanh()], how="median")
     with pytest.raises(gn.OptionError, match="a network must be an instance of Layer, got 3"):
         gn.Ensemble([3])
+
+
+def test_one_output_has_nothing_to_vote_for():
+    with pytest.raises(gn.ShapeError, match='these networks have one output: use how="mean"'):
+        gn.Ensemble([Says(np.array([[0.5], [0.3]]))], how="vote")(np.zeros((2, 1)))

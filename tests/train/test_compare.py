@@ -94,3 +94,20 @@ def test_the_command_draws_the_curves(capsys):
     assert "--init is varied; leave out the option of its own" in capsys.readouterr().err
     assert cli.main([*line, "--out", "out/comparison.png/x"]) == 4
     assert "cannot be made" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_found_before_the_first_run(tmp_path):
+    said = []
+    with pytest.raises(OptionError, match="loss mse is for quantities"):
+        compare(SMALL, {"loss": ["softmax", "mse"]}, seeds=1, out=Path("out"), say=said.append)
+    assert said == []
+    x = np.random.default_rng(0).standard_normal((80, 2))
+    np.savez("d.npz", x=x, y=x @ [1.0, 2.0] + 3)
+    with pytest.raises(OptionError, match="one cannot be ranked by another"):
+        compare(SMALL | {"data": "d.npz"}, {"loss": ["mse", "mae"]}, seeds=1, out=Path("out"), say=said.append)
+
+
+def test_no_epochs_are_compared_without_a_picture():
+    ranked = compare(SMALL | {"epochs": 0}, {"init": ["he", "normal"]}, seeds=1, out=Path("out"), say=lambda _: None)
+    assert len(ranked) == 2
+    assert not Path("out/comparison.png").exists()

@@ -59,7 +59,7 @@ def test_networks_of_the_book_have_its_sizes_and_initial_weights():
     assert first.store.size == 784 * 30 + 30 + 30 * 10 + 10
     for param in first.params().values():
         assert param.value.std() == pytest.approx(1.0, abs=0.35)
-    later = ROWS["nielsen-l2-100"].settings[""][0].net().init(seed=1).params()
+    later = ROWS["nielsen-ch5-1"].settings[""][0].net().init(seed=1).params()
     assert later["linear1.W"].value.std() == pytest.approx(1 / 28, rel=0.02)
     two = ROWS["nielsen-ch6-conv2"].settings[""][0].net().init(seed=1)
     assert {name: p.shape for name, p in two.params().items() if p.decay} == {
@@ -206,3 +206,26 @@ def test_the_readme_has_the_table_of_the_results_kept():
 
 def test_settings_are_complete():
     assert all(isinstance(setting, Setting) for row in ROWS.values() for setting, _ in row.settings.values())
+
+
+@pytest.mark.parametrize("n", [100, 5_000, 50_000])
+def test_the_size_of_the_data_has_the_books_lambda_and_weights(n):
+    setting = ROWS["nielsen-size"].settings[f"{n:,}"][0]
+    assert setting.optimizer().weight_decay == pytest.approx(1e-4)  # lambda / n = (n / 10,000) / n
+    assert setting.epochs * n == 1_500_000
+    assert setting.net().init().params()["linear1.W"].value.std() == pytest.approx(1.0, rel=0.02)
+
+
+def test_dropout_is_translated_from_network3():
+    setting = ROWS["nielsen-ch6-dropout"].settings[""][0]
+    params = setting.net().init().params()
+    assert params["linear2.W"].value.std() == pytest.approx(0.5 / np.sqrt(1000), rel=0.01)
+    optimizer = setting.optimizer()
+    assert optimizer.setting("linear2.W")[0] == 0.25
+    assert optimizer.setting("linear2.b")[0] == optimizer.setting("conv2d1.W")[0] == 1.0
+
+
+def test_all_leaves_out_what_needs_a_gpu():
+    assert "nielsen-ch6-vote" in reproduce.find(["all"])
+    assert "nielsen-ch6-vote" not in reproduce.find(["all"], on_host=True)
+    assert reproduce.find(["nielsen-ch6-vote"], on_host=True) == ["nielsen-ch6-vote"]

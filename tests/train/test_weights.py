@@ -82,3 +82,22 @@ def test_l1_takes_the_step_of_the_learning_rate():
     np.testing.assert_allclose(t.net.state_dict()["W"], np.sign(w) * np.maximum(abs(w) - 0.02, 0), atol=1e-7)
     with pytest.raises(gn.OptionError, match="L1: rate must be at least 0, got -1"):
         gn.L1(-1)
+
+
+def test_a_group_that_does_not_learn_is_left_alone():
+    groups = {"linear1": {"lr_factor": 0.0}}
+    net = gn.Sequential(gn.Linear(5, 4), gn.Tanh(), gn.Linear(4, 3))
+    t = gn.Trainer(net, optimizer=gn.SGD(0.1, groups=groups), device="cpu")
+    before = t.net.state_dict()
+    t.fit((X, Y), epochs=3, batch_size=10, callbacks=gn.L1(0.1))
+    after = t.net.state_dict()
+    assert np.array_equal(before["linear1.W"], after["linear1.W"])
+    assert not np.array_equal(before["linear2.W"], after["linear2.W"])
+
+
+def test_an_average_is_of_one_network():
+    one, two, average = trainer(), trainer(), gn.AverageWeights()
+    one.fit((X, Y), epochs=1, callbacks=average)
+    for use in (lambda: two.fit((X, Y), epochs=1, callbacks=average), lambda: average.load_into(two.net)):
+        with pytest.raises(gn.OptionError, match="this average is of another network"):
+            use()
