@@ -24,8 +24,6 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
-import numpy as np
-
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
 from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, draw, read_state, write_state
@@ -175,7 +173,7 @@ class Layer:
                 )
         self._store = ParamStore(params, buffers, device(where), dtype)
 
-    def state_dict(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, Array]:
         """All parameters and buffers as NumPy arrays, copies, by full name."""
         return read_state(self._entries())
 
