@@ -11,35 +11,35 @@ import sys
 
 import gpunn as gn
 
-EPOCHS = 12
+EPOCHS = 13
 
 
 def network():
     return gn.Sequential(
         gn.Reshape((28, 28, 1)),
-        gn.Conv2d(1, 16, 5, padding="same", bias=False),  # (N, 28, 28, 16)
-        gn.MaxPool2d(2),  #                                 (N, 14, 14, 16)
-        gn.BatchNorm(16),
+        gn.Conv2d(1, 24, 5, padding="same", bias=False),  # (N, 28, 28, 24)
+        gn.MaxPool2d(2),  #                                 (N, 14, 14, 24)
+        gn.BatchNorm(24),
         gn.ReLU(),
-        gn.Conv2d(16, 32, 3, padding="same", bias=False),
-        gn.MaxPool2d(2),  #                                 (N, 7, 7, 32)
-        gn.BatchNorm(32),
+        gn.Conv2d(24, 48, 3, padding="same", bias=False),
+        gn.MaxPool2d(2),  #                                 (N, 7, 7, 48)
+        gn.BatchNorm(48),
         gn.ReLU(),
-        gn.Conv2d(32, 64, 3, padding="same", bias=False),
-        gn.BatchNorm(64),
+        gn.Conv2d(48, 96, 3, padding="same", bias=False),
+        gn.BatchNorm(96),
         gn.ReLU(),
-        gn.Flatten(),  #                                    (N, 3136)
+        gn.Flatten(),  #                                    (N, 4704)
         gn.Dropout(0.3),
-        gn.Linear(3136, 10, init="xavier"),
+        gn.Linear(4704, 10, init="xavier"),
         output="softmax",
     )
 
 
-def train(data, epochs=EPOCHS, batch_size=128, augment=True, verbose=True):
+def train(data, epochs=EPOCHS, batch_size=64, augment=True, verbose=True):
     train_set, test_set = data
     steps = epochs * -(-len(train_set) // batch_size)
-    schedule = gn.schedules.Warmup(steps // 20, gn.schedules.Cosine(4e-3, steps))
-    trainer = gn.Trainer(network(), gn.SoftmaxCrossEntropy(), gn.Adam(schedule))
+    optimizer = gn.Adam(gn.schedules.OneCycle(0.01, steps), beta1=0.7, beta2=0.9)
+    trainer = gn.Trainer(network(), gn.SoftmaxCrossEntropy(), optimizer)
     change = [gn.data.RandomAffine(shift=2.0, rotate=10.0, scale=0.1)] if augment else []
     trainer.fit(train_set, epochs=epochs, batch_size=batch_size, augment=change, verbose=verbose)
     return trainer, trainer.evaluate(test_set)
