@@ -7,7 +7,7 @@ from typing import Any
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "number", "pair", "whole"]
+__all__ = ["instance", "number", "pair", "precision", "whole"]
 
 
 def instance(name: str, value: Any, kind: Any) -> Any:
@@ -64,3 +64,11 @@ def pair(name: str, value: Any, *, at_least: int = 0) -> tuple[int, int]:
     if len(both) != 2:
         raise OptionError(f"{name} must be a whole number or two of them, (rows, columns), got {value!r}")
     return whole(name, both[0], at_least=at_least), whole(name, both[1], at_least=at_least)
+
+
+def precision(dtype: Any) -> str:
+    """The name of a data type that networks compute in."""
+    name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise OptionError(f"dtype {name!r} is not known; expected float32 or float64")
+    return name

@@ -140,7 +140,10 @@ def _check_labels(y: Array, n_out: int) -> None:
 
 
 def _fitting(loss: Loss, z: Array, y: Array) -> Array:
-    """The targets in the data type of z. Raises ShapeError or DeviceMismatch, where they do not go with z."""
+    """The targets in the data type of z, class numbers as rows of 0 and 1.
+
+    Raises ShapeError, DtypeError, DeviceMismatch or DataError where they do not go with z.
+    """
     xp = namespace(z)
     if namespace(y) is not xp or z.device != y.device:
         here, there = device_of(z), device_of(y)

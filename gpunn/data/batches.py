@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gpunn.checks import instance, whole
+from gpunn.checks import instance, precision, whole
 from gpunn.data.augment import Augmentation
 from gpunn.device import Array, device_of
-from gpunn.errors import DataError, DeviceMismatch, OptionError
+from gpunn.errors import DataError, DeviceMismatch
 from gpunn.rng import generator
 
 __all__ = ["Batches", "as_input", "rows"]
@@ -38,8 +38,6 @@ class Batches:
         image_shape: Sequence[int] | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, at_least=1)
-        if dtype not in ("float32", "float64"):
-            raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
         self.device, where = device_of(x), device_of(y)
         if where != self.device:
             raise DeviceMismatch(f"the inputs are on {self.device} and the targets on {where}: move one to the other")
@@ -60,7 +58,7 @@ class Batches:
             )
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.dtype = self.device.dtype(dtype)
+        self.dtype = self.device.dtype(precision(dtype))
 
     @staticmethod
     def _starts(n: int, size: int, drop_last: bool) -> range:

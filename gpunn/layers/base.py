@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
+from gpunn.checks import precision
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
 from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, draw, read_state, write_state
@@ -161,9 +162,7 @@ class Layer:
         return self
 
     def _place(self, where: str | Device | None, dtype: str) -> None:
-        dtype = str(dtype)
-        if dtype not in ("float32", "float64"):
-            raise OptionError(f"dtype {dtype!r} is not known; expected float32 or float64")
+        dtype = precision(dtype)
         params, buffers = self.params(), self.buffers()
         for name, entry in (params | buffers).items():
             if entry.store is not None and entry.store is not self._store:
