@@ -25,7 +25,18 @@ import numpy as np
 
 from gpunn.errors import DeviceUnavailable, DtypeError, OptionError
 
-__all__ = ["Array", "Device", "DeviceReport", "device", "device_of", "devices", "namespace", "on_host", "to_host"]
+__all__ = [
+    "Array",
+    "Device",
+    "DeviceReport",
+    "device",
+    "device_of",
+    "devices",
+    "namespace",
+    "on_host",
+    "to_host",
+    "whole_numbers",
+]
 
 Array = Any  # an array of any of the libraries; the standard has no common type to name
 
@@ -79,6 +90,16 @@ def namespace(x: Array) -> Any:
         xp = _IgnoresOut(array_api_compat.array_namespace(x))
     _namespaces[type(x)] = xp
     return xp
+
+
+def whole_numbers(x: Array) -> bool:
+    """Whether x is an array of integers."""
+    return _integral(namespace(x), x.dtype)
+
+
+@functools.cache
+def _integral(xp: Any, dtype: Any) -> bool:
+    return xp.isdtype(dtype, "integral")
 
 
 _REAL = "biuf"  # the kinds of real numbers, as NumPy calls them: Booleans, integers, floats

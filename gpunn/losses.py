@@ -32,7 +32,7 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.checks import number
-from gpunn.device import Array, Device, device_of, namespace, on_host, to_host
+from gpunn.device import Array, Device, device_of, namespace, on_host, to_host, whole_numbers
 from gpunn.errors import DataError, DeviceMismatch, DtypeError, LossMismatch, ShapeError
 from gpunn.layers import Flatten, Identity, Layer, Residual, Sequential, Sigmoid, Softmax, activation
 
@@ -77,7 +77,7 @@ class Loss:
         """
         y = device.asarray(y) if device.holds(y) else to_host(y)  # what is on the host is checked there, then moved
         xp, shape = namespace(y), tuple(y.shape)
-        if self.classifies and n_out > 1 and len(shape) == 1 and xp.isdtype(y.dtype, "integral"):
+        if self.classifies and n_out > 1 and len(shape) == 1 and whole_numbers(y):
             if look:
                 _check_labels(y, n_out)
             return device.asarray(y, "int64")
@@ -130,8 +130,8 @@ class Loss:
 
 
 def _check_labels(y: Array, n_out: int) -> None:
-    xp = namespace(y)
-    if y.shape[0] and (int(xp.min(y)) < 0 or int(xp.max(y)) >= n_out):
+    if not ops.labels_fit(y, classes=n_out):
+        xp = namespace(y)
         row = int(xp.argmax(xp.astype((y < 0) | (y >= n_out), xp.int32)))
         raise DataError(
             f"label {int(y[row])} in row {row} is out of range: the network has {n_out} outputs, so labels go from 0 "
@@ -139,8 +139,8 @@ def _check_labels(y: Array, n_out: int) -> None:
         )
 
 
-def _fitting(loss: Loss, z: Array, y: Array) -> Array:
-    """The targets in the data type of z, class numbers as rows of 0 and 1.
+def _fitting(loss: Loss, z: Array, y: Array, as_rows: bool = True) -> Array:
+    """The targets in the data type of z, class numbers as rows of 0 and 1 where they are wanted so.
 
     Raises ShapeError, DtypeError, DeviceMismatch or DataError where they do not go with z.
     """
@@ -163,12 +163,11 @@ def _fitting(loss: Loss, z: Array, y: Array) -> Array:
         return y if y.dtype == z.dtype else xp.astype(y, z.dtype)
     if z.shape[1] == 1:
         return xp.astype(y[:, None], z.dtype)
-    if not xp.isdtype(y.dtype, "integral"):
+    if not whole_numbers(y):
         raise DtypeError(f"{type(loss).__name__} expects class numbers, got {y.dtype}: use y.astype(int)")
-    chosen = ops.one_hot(y, z)
-    if on_host(z) and int(xp.sum(chosen)) != y.shape[0]:  # a row is left without a 1
+    if on_host(z):
         _check_labels(y, z.shape[1])
-    return chosen
+    return ops.one_hot(y, z) if as_rows else y
 
 
 class _OnClasses(Loss):
@@ -234,7 +233,7 @@ class SoftmaxCrossEntropy(_OnSoftmax):
         self.label_smoothing = number("label_smoothing", label_smoothing, at_least=0.0, below=1.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        y = _fitting(self, z, y)
+        y = _fitting(self, z, y, as_rows=self.label_smoothing > 0.0)
         if self.label_smoothing:
             y = (1.0 - self.label_smoothing) * y + self.label_smoothing / z.shape[1]
         loss, p = ops.softmax_cross_entropy(z, y)

@@ -20,7 +20,7 @@ own; of two groups that both fit the longer name counts.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from gpunn import ops
 from gpunn.checks import instance, number
@@ -80,19 +80,20 @@ class Optimizer:
         """Take one step, after `done` others: change the parameters by their gradients, and the state, in place."""
         w, g, eta = store.values, store.gradient(), self.learning_rate(done)
         kept = [state[name] for name in self.keeps]
-        for part, decaying, factor, rate in self._parts(store):
-            if rate and decaying:
-                self.decay(w[decaying], g[decaying], eta * factor, rate)
-            self.step(w[part], g[part], *(array[part] for array in kept), eta=eta * factor, t=done + 1)
+        if self.groups:
+            for part, (decays, factor, rate) in self._parts(store):
+                if rate and decays:
+                    self.decay(w[part], g[part], eta * factor, rate)
+                self.step(w[part], g[part], *(array[part] for array in kept), eta=eta * factor, t=done + 1)
+        else:
+            if self.weight_decay:
+                self.decay(w[store.decaying], g[store.decaying], eta, self.weight_decay)
+            self.step(w, g, *kept, eta=eta, t=done + 1)
         store.next_step()
 
-    def _parts(self, store: ParamStore) -> Iterator[tuple[slice, slice | None, float, float]]:
-        """The slices of the flat arrays that are treated alike: (slice, what of it decays, lr_factor, weight_decay)."""
-        if not self.groups:
-            yield slice(None), store.decaying, 1.0, self.weight_decay
-            return
-        for part, (decays, factor, rate) in store.pieces(lambda name: (store.params[name].decay, *self.setting(name))):
-            yield part, part if decays else None, factor, rate
+    def _parts(self, store: ParamStore) -> list[tuple[slice, tuple[bool, float, float]]]:
+        """The slices of the flat arrays that are treated alike: (slice, (whether it decays, lr_factor, decay))."""
+        return store.pieces(lambda name: (store.params[name].decay, *self.setting(name)))
 
     def setting(self, name: str) -> tuple[float, float]:
         """(lr_factor, weight_decay) of the parameter of this name."""
@@ -102,7 +103,7 @@ class Optimizer:
 
     def decay(self, w: Array, g: Array, eta: float, rate: float) -> None:
         """Apply weight decay to the weights w (biases are not among them) or their gradients g, in place."""
-        g += rate * w
+        ops.l2_decay(g, w, rate=rate)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         """Change w and what is kept, in place, given the gradients g; t is this step's number, from 1.

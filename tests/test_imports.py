@@ -23,7 +23,7 @@ FLOORS = [
     {"io", "data"},
     {"testing", "environment", "train", "plot", "cli", "__main__", "__init__"},
 ]
-FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba"}
+FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba", "llvmlite"}
 
 
 def modules():

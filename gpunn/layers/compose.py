@@ -45,8 +45,8 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
         caches = []
-        for layer, name in zip(self.layers, self._names, strict=True):
-            x, cache = layer.forward(x, train=train, key=None if key is None else (*key, name))
+        for layer, name in zip(self.layers, self._names):  # noqa: B905  strict would be looked at in every step
+            x, cache = layer.forward(x, train=train, key=key and (*key, name))
             caches.append(cache)
         return x, caches
 
@@ -61,7 +61,7 @@ class Sequential(Layer):
             )
         end = 0 if need_dx else self._lowest  # below it nothing learns
         dx: Array | None = dy
-        for i in reversed(range(len(self.layers))):
+        for i in range(len(self.layers) - 1, -1, -1):
             c = cache.pop()
             if i >= end:
                 dx = self.layers[i].backward(dx, c, need_dx=need_dx or i > end)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["op"]
+__all__ = ["op", "reference"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,3 +28,8 @@ def op(reference: F) -> F:
 
     call.reference = reference  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def reference(of: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of an op as it is written in `gpunn.ops`, for a twin that leaves some arrays to it."""
+    return of.reference  # type: ignore[attr-defined]

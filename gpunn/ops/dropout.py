@@ -13,9 +13,9 @@ __all__ = ["dropout", "dropout_backward", "gaussian_noise", "philox"]
 
 Words = tuple[int, int]
 
-_MASK = 0xFFFFFFFF
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57  # the multipliers, and what is added to the key in each round
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+WORD = 0xFFFFFFFF
+M0, M1 = 0xD2511F53, 0xCD9E8D57  # the multipliers, and what is added to the key in each round
+W0, W1 = 0x9E3779B9, 0xBB67AE85
 
 
 @op
@@ -31,10 +31,10 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
     c1, c2, c3 = (xp.full_like(c0, word) for word in counter)
     k0, k1 = key
     for _ in range(10):
-        p0, p1 = c0 * _M0, c2 * _M1
-        c0, c1 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK
-        c2, c3 = (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+        p0, p1 = c0 * M0, c2 * M1
+        c0, c1 = (p1 >> 32 & WORD) ^ c1 ^ k0, p1 & WORD
+        c2, c3 = (p0 >> 32 & WORD) ^ c3 ^ k1, p0 & WORD
+        k0, k1 = (k0 + W0) & WORD, (k1 + W1) & WORD
     return c0, c1, c2, c3
 
 
@@ -45,7 +45,7 @@ def random_words(shape: tuple[int, ...], like: Array, *, key: Words, step: int) 
     """
     xp, size = namespace(like), math.prod(shape)
     places = xp.arange(-(-size // 4), dtype=xp.int64, device=like.device)
-    words = philox(places, counter=(0, step & _MASK, step >> 32), key=key)
+    words = philox(places, counter=(0, step & WORD, step >> 32), key=key)
     return xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:size], shape)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "huber_backward",
     "kl_divergence",
     "kl_divergence_backward",
+    "labels_fit",
     "mean_absolute_error",
     "mean_absolute_error_backward",
     "mean_squared_error",
@@ -47,21 +48,33 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 
 @op
+def labels_fit(labels: Array, *, classes: int) -> bool:
+    """Whether all class numbers (N,) are 0 to `classes` - 1. It looks at them, so on a GPU it waits."""
+    xp = namespace(labels)
+    return bool(xp.all((labels >= 0) & (labels < classes)))
+
+
+@op
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, ch. 3, eq. 80).
 
-    log p is taken directly, never as the logarithm of p. Saves p.
+    y may be class numbers (N,), which stand for rows of 0 and 1. log p is taken directly, never as the logarithm of p.
+    Saves p.
     """
     xp, log_p = namespace(z), _log_softmax(z)
-    return xp.sum(y * log_p) / -z.shape[0], xp.exp(log_p)
+    return xp.sum(_as_rows(y, z) * log_p) / -z.shape[0], xp.exp(log_p)
 
 
 @op
 def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
     """dz = (p - y) / N: the softmax and the logarithm cancel (Nielsen, chapter 3, equation 84)."""
-    dz = p - y
+    dz = p - _as_rows(y, p)
     dz /= p.shape[0]
     return dz
+
+
+def _as_rows(y: Array, like: Array) -> Array:
+    return one_hot(y, like) if len(y.shape) == 1 else y
 
 
 # What may be 0 is held at this before its logarithm, or a power below 0, is taken: times 0 it then gives 0, not NaN.

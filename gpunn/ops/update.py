@@ -2,7 +2,7 @@
 keeps.
 
 These ops change w and the arrays after g in place, and leave g as it is; t counts the steps from 1, eta is the learning
-rate. Besides them, `clip_by_norm` changes g, and `max_norm` and `soft_threshold` the weights.
+rate. Besides them, `l2_decay` and `clip_by_norm` change g, and `max_norm` and `soft_threshold` the weights.
 """
 
 import functools
@@ -17,6 +17,7 @@ __all__ = [
     "adam",
     "adamax",
     "clip_by_norm",
+    "l2_decay",
     "lion",
     "max_norm",
     "momentum",
@@ -56,17 +57,18 @@ def adam(
 ) -> None:
     """m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2, w <- w - eta m^ / (sqrt(v^) + epsilon).
 
-    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero (Kingma and Ba, 2015, algorithm 1).
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) undo the start from zero (Kingma and Ba, 2015, algorithm 1). Here
+    sqrt(1 - beta2^t) is taken out of the fraction, as in their section 2, which saves a pass.
     """
     m *= beta1
     m += (1.0 - beta1) * g
     v *= beta2
     v += (1.0 - beta2) * (g * g)
+    c = math.sqrt(1.0 - beta2**t)
     root = namespace(w).sqrt(v)
-    root /= math.sqrt(1.0 - beta2**t)  # sqrt(v^)
-    root += epsilon
+    root += epsilon * c  # c (sqrt(v^) + epsilon)
     step = m / root
-    step *= eta / (1.0 - beta1**t)
+    step *= eta * c / (1.0 - beta1**t)
     w -= step
 
 
@@ -86,11 +88,17 @@ def nadam(
     root = namespace(w).sqrt(v)
     root /= math.sqrt(1.0 - beta2**t)  # sqrt(v^)
     root += epsilon
-    now, ahead, product = _nadam_mu(beta1, t), _nadam_mu(beta1, t + 1), _nadam_product(beta1, t)
-    step = (eta * (1.0 - now) / (1.0 - product)) * g
-    step += (eta * ahead / (1.0 - product * ahead)) * m
+    of_g, of_m = nadam_factors(eta, beta1, t)
+    step = of_g * g
+    step += of_m * m
     step /= root
     w -= step
+
+
+def nadam_factors(eta: float, beta1: float, t: int) -> tuple[float, float]:
+    """What g and m are multiplied by in `nadam`: (eta (1 - mu_t) / (1 - M_t), eta mu_t+1 / (1 - M_t+1))."""
+    now, ahead, product = _nadam_mu(beta1, t), _nadam_mu(beta1, t + 1), _nadam_product(beta1, t)
+    return eta * (1.0 - now) / (1.0 - product), eta * ahead / (1.0 - product * ahead)
 
 
 def _nadam_mu(beta1: float, t: int) -> float:
@@ -174,6 +182,12 @@ def adagrad(w: Array, g: Array, v: Array, /, *, eta: float, epsilon: float) -> N
     root = namespace(w).sqrt(v)
     root += epsilon
     w -= eta * (g / root)
+
+
+@op
+def l2_decay(g: Array, w: Array, /, *, rate: float) -> None:
+    """g <- g + rate w, the gradient of the penalty rate/2 |w|^2: weight decay that goes through the gradient."""
+    g += rate * w
 
 
 @op

@@ -1,10 +1,21 @@
-"""Twins for NumPy arrays."""
+"""Twins for NumPy arrays: with NumPy itself, and with Numba where that is installed."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cpu import conv, update
+from gpunn.kernels.cpu import conv, dropout, linear, loss, update
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = update.TWINS | conv.TWINS
+TWINS: dict[str, Callable[..., Any]] = update.TWINS | conv.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
+
+if os.environ.get("GPUNN_FAST") != "0":
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        from gpunn.kernels.cpu import fast
+
+        TWINS |= fast.TWINS

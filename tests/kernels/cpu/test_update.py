@@ -1,3 +1,6 @@
+"""The updates in blocks, and those compiled by Numba, give what the reference gives: to the bit."""
+
+import importlib.util
 import inspect
 from types import SimpleNamespace
 
@@ -5,8 +8,7 @@ import numpy as np
 import pytest
 
 from gpunn import ops
-from gpunn.kernels.cpu import update
-from gpunn.kernels.cpu.update import TWINS
+from gpunn.kernels.cpu import threads, update
 
 CONSTANTS = {
     "sgd": {"eta": 0.1},
@@ -19,31 +21,61 @@ CONSTANTS = {
     "adamax": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "t": 3},
     "adadelta": {"eta": 0.1, "rho": 0.9, "epsilon": 1e-8},
     "lion": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99},
+    "l2_decay": {"rate": 0.1},
 }
+KINDS = ["blocks", "fast"] if importlib.util.find_spec("numba") else ["blocks"]
 
 
-def test_every_twin_is_tested():
-    assert TWINS.keys() == CONSTANTS.keys()
+@pytest.fixture(params=KINDS)
+def twins(request):
+    if request.param == "blocks":
+        return update.TWINS
+    from gpunn.kernels.cpu.fast import update as fast
+
+    return fast.TWINS
 
 
-@pytest.mark.parametrize("name", TWINS)
-@pytest.mark.parametrize("size", [1, 99, 100, 101, 230])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_blocks_give_what_the_reference_gives_to_the_bit(name, size, dtype, monkeypatch):
-    monkeypatch.setattr(update, "LARGE", 100)
+@pytest.fixture
+def small_blocks(monkeypatch):
     monkeypatch.setattr(update, "BLOCK", 64)
+    monkeypatch.setattr(update, "LEAST", 32)
+    monkeypatch.setattr(threads, "threads", lambda: 2)
+
+
+def test_every_twin_is_tested(twins):
+    assert twins.keys() == CONSTANTS.keys()
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 99, 230])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [1, 2], ids=["together", "strided"])
+def test_a_twin_gives_what_the_reference_gives_to_the_bit(twins, name, size, dtype, step, small_blocks):
     rng = np.random.default_rng(size)
     n_arrays = sum(p.kind == p.POSITIONAL_ONLY for p in inspect.signature(getattr(ops, name)).parameters.values())
     assert n_arrays >= 2
-    arrays = [rng.random(size).astype(dtype) for _ in range(n_arrays)]
+    arrays = [rng.random(step * size).astype(dtype)[::step] for _ in range(n_arrays)]
+    arrays[1][: size // 3] *= -1.0
+    arrays[1][size // 2] = 0.0
     expected = [a.copy() for a in arrays]
     getattr(ops, name).reference(*expected, **CONSTANTS[name])
-    getattr(ops, name)(*arrays, **CONSTANTS[name])
+    assert twins[name](*arrays, **CONSTANTS[name]) is None
     for got, wanted in zip(arrays, expected, strict=True):
         assert np.array_equal(got, wanted)
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_matrix_is_left_to_the_reference(twins, name, small_blocks):
+    rng = np.random.default_rng(0)
+    n_arrays = sum(p.kind == p.POSITIONAL_ONLY for p in inspect.signature(getattr(ops, name)).parameters.values())
+    arrays = [rng.random((20, 10)) for _ in range(n_arrays)]
+    expected = [a.copy() for a in arrays]
+    getattr(ops, name).reference(*expected, **CONSTANTS[name])
+    twins[name](*arrays, **CONSTANTS[name])
+    assert all(np.array_equal(got, wanted) for got, wanted in zip(arrays, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
 def test_arrays_come_by_place_and_constants_by_name(name):
     """So that a twin can tell which arguments to cut into blocks."""
     kinds = {p.name: p.kind for p in inspect.signature(getattr(ops, name)).parameters.values()}
@@ -53,10 +85,9 @@ def test_arrays_come_by_place_and_constants_by_name(name):
 
 
 def test_only_long_arrays_are_cut_into_blocks(monkeypatch):
-    monkeypatch.setattr(update, "LARGE", 100)
     monkeypatch.setattr(update, "BLOCK", 64)
     sizes = []
     blocked = update._in_blocks(SimpleNamespace(reference=lambda w, g: sizes.append((w.size, g.size))))
-    blocked(np.ones(99), np.ones(99))
+    blocked(np.ones(64), np.ones(64))
     blocked(np.ones(150), np.ones(150))
-    assert sizes == [(99, 99), (64, 64), (64, 64), (22, 22)]
+    assert sizes == [(64, 64), (64, 64), (64, 64), (22, 22)]

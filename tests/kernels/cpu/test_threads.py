@@ -1,0 +1,89 @@
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from gpunn.kernels.cpu import threads
+from gpunn.kernels.cpu.threads import split
+
+
+@pytest.fixture
+def three(monkeypatch):
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    threads._pool.cache_clear()
+    yield
+    threads._pool().shutdown()
+    threads._pool.cache_clear()
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 96, 97, 1000])
+def test_the_pieces_are_the_whole_each_once(three, size):
+    hits = np.zeros(size, int)
+    pieces = []
+
+    def work(part):
+        pieces.append(part)
+        hits[part] += 1
+
+    split(work, size, 32)
+    assert (hits == 1).all()
+    assert len(pieces) == max(1, min(3, size // 32))
+    assert all(part.start % threads.LINE == 0 for part in pieces)
+
+
+def test_pieces_are_done_side_by_side(three):
+    barrier = threading.Barrier(3, timeout=10)  # breaks unless all three wait at once
+    split(lambda part: barrier.wait(), 96, 32)
+
+
+@pytest.mark.parametrize("bad", [0, 32, 64])
+def test_an_error_in_any_piece_is_raised_once_all_are_done(three, bad):
+    done = []
+
+    def work(part):
+        if part.start == bad:
+            raise ValueError(part.start)
+        done.append(part.start)
+
+    with pytest.raises(ValueError, match=str(bad)):
+        split(work, 96, 32)
+    assert sorted(done) == sorted({0, 32, 64} - {bad})
+
+
+def test_all_pieces_have_the_errstate_of_the_caller(three):
+    with np.errstate(over="ignore"):
+        split(lambda part: np.exp(np.full(3, 1e4)), 96, 32)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        split(lambda part: part.start and np.exp(np.full(3, 1e4)), 96, 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, 4), ({"OMP_NUM_THREADS": "2"}, 2), ({"OPENBLAS_NUM_THREADS": "1"}, 1)]
+)
+@pytest.mark.parametrize("unknown", ["", "many", "99"])
+def test_no_more_threads_than_the_matrix_library_was_given(monkeypatch, given, expected, unknown):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, given.get(name, unknown if not given else ""))
+    threads.threads.cache_clear()
+    assert threads.threads() == expected
+    threads.threads.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_makes_threads_of_its_own(three):
+    split(lambda part: None, 96, 32)
+    child = os.fork()
+    if child == 0:
+        hits = np.zeros(96, int)
+
+        def work(part):
+            hits[part] += 1
+
+        try:
+            split(work, 96, 32)
+        finally:
+            os._exit(0 if (hits == 1).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
