@@ -10,7 +10,7 @@ from typing import Any
 
 from gpunn.device import device, devices
 
-__all__ = ["blas", "information", "versions"]
+__all__ = ["blas", "information", "numba", "versions"]
 
 
 def versions(in_use: bool = True) -> dict[str, str]:
@@ -43,12 +43,23 @@ def blas() -> list[dict[str, Any]]:
     ]
 
 
+def numba() -> dict[str, Any] | None:
+    """Numba, which compiles twins: its version, threading layer, threads and cache folder; None where it is not here.
+
+    `layer` is None where no threading layer can be had, `cache` where no folder can be written to.
+    """
+    from gpunn.kernels.cpu.compiler import numba_state
+
+    return numba_state()
+
+
 def information() -> dict[str, Any]:
-    """What `gpunn info` tells: devices with reasons, versions, matrix libraries, processors."""
+    """What `gpunn info` tells and need not measure: devices with reasons, versions, matrix libraries, processors."""
     return {
         "devices": [dataclasses.asdict(report) for report in devices()],
         "auto": str(device("auto", announce=False)),
         "versions": versions(in_use=False),
         "blas": blas(),
+        "numba": numba(),
         "processors": os.cpu_count(),
     }

@@ -21,7 +21,7 @@ FLOORS = [
     {"init", "params"},
     {"layers", "losses", "metrics", "schedules", "optim", "models"},
     {"io", "data"},
-    {"testing", "environment", "train", "plot", "cli", "__main__", "__init__"},
+    {"testing", "environment", "machine", "bench", "train", "plot", "cli", "__main__", "__init__"},
 ]
 FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba"}
 

@@ -1,0 +1,28 @@
+"""Numba, which compiles twins: whether it is here, its threads, and where it keeps what it has compiled."""
+
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["numba_state"]
+
+
+def numba_state() -> dict[str, Any] | None:
+    """Numba's version, threading layer, threads and cache folder; None where it is not installed.
+
+    `layer` is None where no threading layer can be had, `cache` where no folder can be written to: each process then
+    compiles anew.
+    """
+    try:
+        import numba
+    except ImportError:
+        return None
+    layer, threads, cache = None, 1, None
+    with suppress(ValueError):  # NUMBA_THREADING_LAYER asks for one that is not here
+        threads, layer = numba.get_num_threads(), numba.threading_layer()
+    with suppress(RuntimeError, AttributeError):  # no folder; NUMBA_DISABLE_JIT, which compiles nothing
+        cache = numba.njit(cache=True)(_in_this_folder).stats.cache_path
+    return {"version": numba.__version__, "layer": layer, "threads": threads, "cache": cache}
+
+
+def _in_this_folder() -> None:
+    """Never called: Numba chooses the folder of the cache by that of the function's source."""
