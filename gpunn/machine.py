@@ -24,7 +24,7 @@ __all__ = ["advice", "call_time", "rates", "usable_processors"]
 
 
 def rates(device: str | Device = "cpu", dtype: str = "float32", *, size: int | None = None) -> dict[str, float]:
-    """The best rates of a few tries on a device, in half a second or so.
+    """The best rates of a few tries on a device, in less than a second as a rule.
 
     `product_flops`, FLOP/s: a matrix product of size x size x size, which takes 2 size^3; a smaller one where that
     would take seconds. `size` is 2048 on a CPU and 4096 on a GPU unless it is given.
@@ -45,7 +45,7 @@ def rates(device: str | Device = "cpu", dtype: str = "float32", *, size: int | N
     n = min(256, most)
     took = product(n)
     flops = 2 * n**3 / took
-    while n < most and took * (min(4 * n, most) / n) ** 3 < 0.5:
+    while n < most and took * (min(4 * n, most) / n) ** 3 < 2.0:
         n = min(4 * n, most)
         took = product(n)
         flops = max(flops, 2 * n**3 / took)
@@ -73,10 +73,10 @@ def call_time(device: str | Device = "cpu") -> float:
     return _best(device, calls) / 1000
 
 
-def _best(device: Device, f: Callable[[], Any], seconds: float = 0.05) -> float:
-    """The shortest time that f takes, of three tries or more; the first also wakes threads and compiles."""
+def _best(device: Device, f: Callable[[], Any], seconds: float = 0.1) -> float:
+    """The shortest time that f takes, of two tries or more; the first also wakes threads and compiles."""
     best, tries, until = math.inf, 0, time.perf_counter() + seconds
-    while tries < 3 or time.perf_counter() < until:
+    while tries < 2 or time.perf_counter() < until:
         device.synchronize()
         begun = time.perf_counter()
         f()

@@ -81,7 +81,7 @@ def test_a_product_that_would_take_long_is_left_out(monkeypatch):
         product = f()
         if product is not None:
             sizes.append(len(product))
-        return 1e-3 if product is None or len(product) < 1024 else 1.0
+        return 1e-3 if product is None or len(product) < 1024 else 2.0
 
     monkeypatch.setattr(machine, "_best", best)
     machine.rates(size=1100)
