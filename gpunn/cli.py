@@ -219,10 +219,26 @@ def _compare(vary: list[str], seeds: int, out: str | None, **options: Any) -> in
     return 0
 
 
-def _info(as_json: bool) -> int:
-    from gpunn.environment import information
+def _bench(networks: list[str], batch_size: list[int], device: str, seconds: float, out: str | None) -> int:
+    from gpunn.bench import bench
 
-    found = information()
+    bench(networks, batch_size, device=device, seconds=seconds, out=out, say=lambda line: print(line, flush=True))
+    return 0
+
+
+def _info(as_json: bool, measure: bool) -> int:
+    from gpunn.environment import information
+    from gpunn.machine import advice, call_time, rates
+    from gpunn.processors import usable_processors
+
+    found = information() | {"usable_processors": usable_processors(), "rates": {}}
+    if measure:
+        present = [report["name"] for report in found["devices"] if report["available"]]
+        for name in present:
+            if name.startswith(("cpu", "cuda")):
+                found["rates"][name] = {dtype: rates(name, dtype) for dtype in ("float32", "float64")}
+                found["rates"][name]["call_s"] = call_time(name)
+    found["advice"] = advice(measure=measure)
     if as_json:
         print(json.dumps(found, indent=2))
         return 0
@@ -242,7 +258,25 @@ def _info(as_json: bool) -> int:
         print(f"  {library['library']} {library['version']}, kernel {kernel}, {library['threads']} threads")
     if not found["blas"]:
         print("  none that tells of itself")
-    print(f"processors: {found['processors']}")
+    print("compiled twins (Numba, the extra fast)")
+    if numba := found["numba"]:
+        print(f"  numba {numba['version']}")
+        print(f"  cache {numba['cache'] or 'none: no folder can be written to'}")
+    else:
+        print("  numba is not installed: pip install gpunn[fast]")
+    print(f"processors: {found['processors']}, of which this process may use {found['usable_processors']}")
+    if measure:
+        print("rates")
+    for name, rate in found["rates"].items():
+        single, double = rate["float32"], rate["float64"]
+        print(
+            f"  {name:<14} products {single['product_flops'] / 1e9:,.0f} GFLOP/s in float32, "
+            f"{double['product_flops'] / 1e9:,.0f} in float64; copies {single['copy_bytes'] / 1e9:,.1f} GB/s; "
+            f"a small call {rate['call_s'] * 1e6:.2f} µs"
+        )
+    print("warnings" if found["advice"] else "nothing found that slows it down")
+    for warning in found["advice"]:
+        print(f"  {warning}")
     return 0
 
 
@@ -341,9 +375,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("--table", action="store_true", dest="as_table", help="all results kept, in Markdown")
 
-    info = commands.add_parser("info", help="devices, versions, and what multiplies matrices")
+    bench = commands.add_parser("bench", help="how long training steps take here", description=_BENCH_HELP)
+    bench.set_defaults(command=_bench)
+    bench.add_argument("networks", metavar="NETWORK", nargs="*", help="such as 784-128-10, or cnn (default: a choice)")
+    bench.add_argument("--batch-size", type=_sizes, default=[], metavar="N,N", help="(default: suits the network)")
+    bench.add_argument("--device", default="auto", help="where to compute (default: auto)")
+    bench.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each row (default: %(default)s)")
+    bench.add_argument("--json", dest="out", metavar="FILE", help="write the figures to this file, too")
+
+    info = commands.add_parser("info", help="devices, versions, how fast this machine is and what slows it down")
     info.set_defaults(command=_info)
     info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    info.add_argument("--no-measure", action="store_false", dest="measure", help="measure nothing; takes no second")
     return parser
 
 
@@ -354,6 +397,10 @@ run folder has it all."""
 
 _REPRODUCE_HELP = """Train networks on MNIST as the books, papers and programs did whose results are listed, and print
 what was published beside what is measured."""
+
+
+_BENCH_HELP = """Measure training steps (forward, loss, backward, update) on a batch of random numbers, in float32, and
+print how long one takes and what share that is of the measured rate of matrix products."""
 
 
 _COMPARE_HELP = """Train every combination of the options that are varied, each from the same seeds, print them best

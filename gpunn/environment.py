@@ -10,13 +10,13 @@ from typing import Any
 
 from gpunn.device import device, devices
 
-__all__ = ["blas", "information", "versions"]
+__all__ = ["blas", "information", "numba", "versions"]
 
 
 def versions(in_use: bool = True) -> dict[str, str]:
     """The versions of Python and the packages that numbers may depend on: of those in use, or of all that are here."""
     found = {"python": platform.python_version()}
-    packages = ("gpunn", "numpy", "array-api-compat", "safetensors", "cupy-cuda12x", "cupy-cuda13x", "torch")
+    packages = ("gpunn", "numpy", "array-api-compat", "safetensors", "numba", "cupy-cuda12x", "cupy-cuda13x", "torch")
     for package in (*packages, "array-api-strict"):
         if not in_use or package.partition("-cuda")[0].replace("-", "_") in sys.modules:
             with suppress(metadata.PackageNotFoundError):
@@ -43,12 +43,23 @@ def blas() -> list[dict[str, Any]]:
     ]
 
 
+def numba() -> dict[str, Any] | None:
+    """Numba, which compiles twins: its version and cache folder; None where it is not here.
+
+    `cache` is None where no folder can be written to.
+    """
+    from gpunn.kernels.cpu.compiler import numba_state
+
+    return numba_state()
+
+
 def information() -> dict[str, Any]:
-    """What `gpunn info` tells: devices with reasons, versions, matrix libraries, processors."""
+    """What `gpunn info` tells and need not measure: devices with reasons, versions, matrix libraries, processors."""
     return {
         "devices": [dataclasses.asdict(report) for report in devices()],
         "auto": str(device("auto", announce=False)),
         "versions": versions(in_use=False),
         "blas": blas(),
+        "numba": numba(),
         "processors": os.cpu_count(),
     }

@@ -1,4 +1,5 @@
 import csv
+import functools
 import json
 import os
 import random
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import gpunn
-from gpunn import cli, datasets
+from gpunn import bench, cli, datasets, machine
 from gpunn.io.tensors import read_tensors
 from gpunn.train import run
 
@@ -191,6 +192,14 @@ def files():
         (2, "leave out --config", "train --config c.toml --resume y"),
         (2, "give --run or other options, not both", "summary --run y --lr 3"),
         (2, "required: RUN, IMAGE", "predict"),
+        (2, "network '5-x' is not known; expected sizes such as 784-128-10, or cnn", "bench 5-x"),
+        (2, "network '5' is not known", "bench 5"),
+        (2, "a size in the shape .* must be a whole number, 1 or more, got 0", "bench 5-0-2"),
+        (2, "SoftmaxCrossEntropy needs an output for each class", "bench 5-1 --seconds 0.001"),
+        (2, "batch size must be a whole number, 1 or more, got 0", "bench 5-2 --batch-size 0"),
+        (2, "seconds must be above 0, got -1", "bench --seconds -1"),
+        (3, "device 'torch:nowhere' is not available", "bench 5-2 --device torch:nowhere"),
+        (4, "nowhere/b.json: cannot be written: there is no such folder", "bench 5-2 --json nowhere/b.json"),
         (3, "device 'torch:nowhere' is not available: .* To mend it: ", "train --device torch:nowhere"),
         (4, r"no\.csv: there is no such file", "train no.csv"),
         (4, "there is no such file", f"train {'a' * 300}.csv"),
@@ -475,7 +484,16 @@ def test_gradcheck_ends_with_1_when_a_gradient_is_wrong(gpunn_, monkeypatch, fac
     assert out[-1].endswith(": WRONG, above 1e-07")
 
 
-def test_info_tells_of_devices_versions_and_blas(gpunn_):
+@pytest.fixture
+def _no_time(monkeypatch):
+    """What is measured of the machine is measured on small arrays."""
+    for module in (machine, bench):
+        monkeypatch.setattr(module, "rates", functools.partial(machine.rates, size=16))
+
+
+@pytest.mark.usefixtures("_no_time")
+def test_info_tells_of_devices_versions_blas_and_rates(gpunn_, monkeypatch):
+    monkeypatch.setattr(machine, "advice", lambda measure: [])
     code, out, err = gpunn_("info")
     assert (code, err) == (0, [])
     assert out[0] == "devices"
@@ -484,19 +502,71 @@ def test_info_tells_of_devices_versions_and_blas(gpunn_):
     assert re.search(r"^chosen by auto: (cpu|cuda:0)$", text, re.M)
     assert re.search(rf"^  numpy +{re.escape(np.__version__)}$", text, re.M)
     assert re.search(r"kernel \w+, \d+ threads$|none that tells of itself", text, re.M)
+    assert re.search(r"^  numba (is not installed: pip install gpunn.fast.|[\d.]+)", text, re.M)
+    assert re.search(rf"^processors: {os.cpu_count()}, of which this process may use \d+$", text, re.M)
+    number = r"[\d.,]+"
+    assert re.search(
+        rf"^  cpu +products {number} GFLOP/s in float32, {number} in float64; copies {number} GB/s; a small call "
+        rf"{number} µs$",
+        text,
+        re.M,
+    )
+    assert out[-1] == "nothing found that slows it down"
 
 
+def test_info_gives_warnings(gpunn_, monkeypatch):
+    monkeypatch.setattr(machine, "advice", lambda measure: ["a: b. To mend it: c"])
+    assert gpunn_("info", "--no-measure")[1][-2:] == ["warnings", "  a: b. To mend it: c"]
+
+
+def test_info_without_measuring(gpunn_, monkeypatch):
+    asked = []
+    monkeypatch.setattr(machine, "rates", None)
+    monkeypatch.setattr(machine, "advice", lambda measure: asked.append(measure) or [])
+    code, out, _ = gpunn_("info", "--no-measure")
+    assert (code, asked) == (0, [False])
+    assert "rates" not in out
+
+
+@pytest.mark.usefixtures("_no_time")
 def test_info_as_json(gpunn_):
     code, out, _ = gpunn_("info", "--json")
     assert code == 0
-    assert json.loads("\n".join(out)).keys() == {"devices", "auto", "versions", "blas", "processors"}
+    found = json.loads("\n".join(out))
+    facts = {"devices", "auto", "versions", "blas", "numba", "processors", "usable_processors", "rates", "advice"}
+    assert found.keys() == facts
+    assert {"float32", "float64", "call_s"} == found["rates"]["cpu"].keys()
+    assert found["rates"]["cpu"]["float64"].keys() == {"product_flops", "copy_bytes"}
+    assert json.loads("\n".join(gpunn_("info", "--json", "--no-measure")[1]))["rates"] == {}
+
+
+@pytest.mark.usefixtures("_no_time")
+def test_bench_prints_a_table_and_writes_json(gpunn_):
+    line = ("bench", "5-4-3", "784-30-10", "--batch-size", "2,7", "--seconds", "0.001", "--json", "b.json")
+    code, out, err = gpunn_(*line, "--device", "cpu")
+    assert (code, err) == (0, [])
+    assert out[0] == "device   cpu: asked for by name"
+    assert [row.split()[:2] for row in out[3:7]] == [
+        ["5-4-3", "2"],
+        ["5-4-3", "7"],
+        ["784-30-10", "2"],
+        ["784-30-10", "7"],
+    ]
+    duration = r"\d[\d.]* (µs|ms|s)"
+    for row in out[3:7]:
+        assert re.fullmatch(rf"\S+ +\d +{duration} +{duration} +{duration} to {duration} +[\d,]+ +[\d.]+%", row)
+    assert "python -m benchmarks" in out[-1]
+    found = json.loads(Path("b.json").read_text())
+    assert found["device"] == "cpu"
+    assert found["rates"].keys() == {"product_flops", "copy_bytes"}
+    assert [(row["network"], row["batch"]) for row in found["rows"]][::3] == [("5-4-3", 2), ("784-30-10", 7)]
 
 
 def test_version_and_help(gpunn_):
     assert gpunn_("--version") == (0, [f"gpunn {gpunn.__version__}"], [])
     code, out, _ = gpunn_("--help")
     assert code == 0
-    for name in ("train", "evaluate", "predict", "summary", "gradcheck", "info"):
+    for name in ("train", "evaluate", "predict", "summary", "gradcheck", "info", "bench"):
         assert any(line.split()[:1] == [name] for line in out)
         assert gpunn_(name, "--help")[0] == 0
 

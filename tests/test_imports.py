@@ -15,13 +15,13 @@ import gpunn
 PACKAGE = Path(gpunn.__file__).parent
 # Each floor may use those before it, and itself.
 FLOORS = [
-    {"errors", "checks"},
+    {"errors", "checks", "processors"},
     {"rng", "device"},
     {"kernels", "ops"},
     {"init", "params"},
     {"layers", "losses", "metrics", "schedules", "optim", "models"},
     {"io", "data"},
-    {"testing", "environment", "train", "plot", "cli", "__main__", "__init__"},
+    {"testing", "environment", "machine", "bench", "train", "plot", "cli", "__main__", "__init__"},
 ]
 FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba", "llvmlite"}
 

@@ -75,6 +75,7 @@ def test_all_commands_are_found():
         "summary",
         "gradcheck",
         "info",
+        "bench",
     }
 
 

@@ -10,7 +10,7 @@ __all__ = ["TWINS"]
 
 TWINS: dict[str, Callable[..., Any]] = update.TWINS | conv.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
 
-if os.environ.get("GPUNN_FAST") != "0":
+if os.environ.get("GPUNN_FAST") != "0" and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
     try:
         import numba  # noqa: F401
     except ImportError:

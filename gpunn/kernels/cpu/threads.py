@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
+from gpunn.processors import usable_processors
+
 __all__ = ["split", "threads"]
 
 LINE = 16  # elements: pieces begin whole cache lines after the start
@@ -18,10 +20,7 @@ LINE = 16  # elements: pieces begin whole cache lines after the start
 @functools.cache
 def threads() -> int:
     """How many to use: as many as this process may run at once, or fewer where those of the matrix library are."""
-    try:
-        usable = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        usable = os.cpu_count() or 1
+    usable = usable_processors()
     given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     return max(1, min(usable, int(given))) if given.isdecimal() else usable
 
