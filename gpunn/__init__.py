@@ -9,6 +9,7 @@
 Every gradient is derived by hand and stands beside its function in `gpunn.ops`.
 """
 
+from gpunn import _start  # noqa: F401  # isort: skip  # first, because it loads NumPy
 from gpunn import data, init, layers, losses, metrics, models, ops, optim, schedules
 from gpunn.data import Batches, Dataset, datasets
 from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import gpunn
 PACKAGE = Path(gpunn.__file__).parent
 # Each floor may use those before it, and itself.
 FLOORS = [
-    {"errors", "checks", "processors"},
+    {"_start", "errors", "checks", "processors"},
     {"rng", "device"},
     {"kernels", "ops"},
     {"init", "params"},
@@ -114,3 +115,25 @@ def test_the_version_is_the_packages():
     from importlib.metadata import version
 
     assert version("gpunn") == gpunn.__version__
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "waits"), [("", None, "16"), ("import numpy; ", None, None), ("", "20", "20")]
+)
+def test_the_matrix_library_is_told_to_wait_less_where_it_is_not_loaded_yet(before, given, waits):
+    """What it was told is seen by the import of NumPy alone."""
+    code = (
+        "import os, sys\n"
+        "class Spy:\n"
+        "    seen = None\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'numpy': Spy.seen = os.environ.get('OPENBLAS_THREAD_TIMEOUT')\n"
+        "sys.meta_path.insert(0, Spy())\n"
+        f"{before}import gpunn\n"
+        "print(Spy.seen, os.environ.get('OPENBLAS_THREAD_TIMEOUT'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_THREAD_TIMEOUT"}
+    if given:
+        environment["OPENBLAS_THREAD_TIMEOUT"] = given
+    out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert out.stdout.split() == [str(waits), str(given)]

@@ -147,7 +147,7 @@ def test_labels_fit(values, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", [(1, 3, 2), (5, 784, 10), (0, 3, 2)])
+@pytest.mark.parametrize("sizes", [(1, 3, 2), (5, 784, 10), (0, 3, 2), (3, 200, 100), (65, 200, 100)])
 def test_linear(sizes, dtype):
     n, d, m = sizes
     x, W, b, dy = (rng.standard_normal(s).astype(dtype) for s in ((n, d), (d, m), (m,), (n, m)))
