@@ -14,7 +14,7 @@ import numpy as np
 from gpunn import ops
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "linear", "linear_backward"]
+__all__ = ["TWINS", "linear", "linear_backward", "ones"]
 
 FEW, LARGE = 64, 1 << 14  # rows of the batch, numbers in W
 
@@ -44,11 +44,12 @@ def linear_backward(
         dx = np.ascontiguousarray(np.dot(W, dy.T).T)
     else:
         dx = np.dot(dy, W.T, out=out[0])
-    return dx, np.dot(x.T, dy, out=out[1]), np.dot(_ones(x.shape[0], x.dtype), dy, out=out[2])
+    return dx, np.dot(x.T, dy, out=out[1]), np.dot(ones(x.shape[0], x.dtype), dy, out=out[2])
 
 
 @functools.lru_cache(maxsize=16)
-def _ones(n: int, dtype: np.dtype) -> np.ndarray:
+def ones(n: int, dtype: np.dtype) -> np.ndarray:
+    """An array of ones that is made once: the product with it is a sum. Not to be changed."""
     return np.ones(n, dtype)
 
 
