@@ -37,9 +37,9 @@ def _power_of_two(typing_context: Any, n: Any) -> Any:
 
 @inner
 def exp(x: Any) -> Any:
-    """e^x of one float32, x held between -87 and 88."""
-    x = min(max(x, LOWEST), HIGHEST)
+    """e^x of one float32: 0 below -87, e^88 above 88."""
+    small, x = x < LOWEST, min(max(x, LOWEST), HIGHEST)
     n = np.rint(x * PER_LN2)
     r = (x - n * LN2_HIGH) - n * LN2_LOW
     series = ONE + r * (ONE + r * (S2 + r * (S3 + r * (S4 + r * (S5 + r * (S6 + r * S7))))))
-    return series * _power_of_two(np.int32(n))
+    return F(0.0) if small else series * _power_of_two(np.int32(n))
