@@ -4,11 +4,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cpu import conv, dropout, linear, loss, update
+from gpunn.kernels.cpu import conv, dropout, linear, loss, pool, update
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = update.TWINS | conv.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
+TWINS: dict[str, Callable[..., Any]] = (
+    update.TWINS | conv.TWINS | pool.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
+)
 
 if os.environ.get("GPUNN_FAST") != "0" and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":
     try:

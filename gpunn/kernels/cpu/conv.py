@@ -2,7 +2,8 @@
 
 The reference makes a small product for each place of the kernel. Here all of them are one: `_columns` lays the U V C
 numbers that a window lies on side by side, through a strided view that is copied, so that y = columns W. The batch is
-cut into pieces whose columns fit in the cache.
+cut into pieces whose columns fit in a core's cache, and each core takes its share of them. Most kernels of 3 x 3 go
+another way, that of `winograd`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,24 +11,34 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.kernels.cpu import winograd
+from gpunn.kernels.cpu.threads import enough, split, summed
 from gpunn.ops.conv import Pair, output_size, pad2d, seen_from
 
 __all__ = ["TWINS", "conv2d", "conv2d_backward"]
 
-PIECE = 1 << 20  # numbers: 4 MiB of float32
+PIECE = 1 << 18  # numbers: 1 MiB of float32
 
 
 def conv2d(
     x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
 ) -> np.ndarray:
     """`gpunn.ops.conv2d` for NumPy arrays."""
-    x, (U, V, _, M) = pad2d(x, padding), W.shape
-    size = output_size(x.shape[1], U, stride[0]), output_size(x.shape[2], V, stride[1])
-    y = np.empty((x.shape[0], *size, M), dtype=x.dtype)
-    for piece in _pieces(x, W, size):
-        np.matmul(_columns(x[piece], W, size, stride), W.reshape(-1, M), out=y[piece].reshape(-1, M))
-    if b is not None:
-        y += b
+    (N, *image, _), (U, V, _, M) = x.shape, W.shape
+    P, Q = (output_size(*axis) for axis in zip(image, (U, V), stride, padding, strict=True))
+    y = np.empty((N, P, Q, M), dtype=x.dtype)
+    if winograd.suits(x, W, (P, Q), stride):
+        winograd.forward(x, W, b, y, padding)
+        return y
+
+    def work(part: slice) -> None:
+        for piece in _pieces(part, W, (P, Q)):
+            rows = y[piece].reshape(-1, M)
+            np.matmul(_columns(pad2d(x[piece], padding), W, (P, Q), stride), W.reshape(-1, M), out=rows)
+            if b is not None:
+                rows += b
+
+    split(work, N, enough(N, N * P * Q * W.size), align=1, products=True)
     return y
 
 
@@ -41,28 +52,33 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.conv2d_backward` for NumPy arrays: dW = columns^T dy, and dx collects dy W^T, column by column."""
-    (U, V, C, M), (_, h, w, _) = W.shape, x.shape
-    size, x = (dy.shape[1], dy.shape[2]), pad2d(x, padding)
-    dW = np.zeros((U * V * C, M), dtype=W.dtype)
-    dx = np.zeros(x.shape, dtype=x.dtype) if need_dx else None
-    for piece in _pieces(x, W, size):
-        rows = dy[piece].reshape(-1, M)
-        dW += _columns(x[piece], W, size, stride).T @ rows
-        if dx is not None:
-            dcolumns = (rows @ W.reshape(-1, M).T).reshape(-1, *size, U, V, C)
-            part = dx[piece]
-            for u in range(U):
-                for v in range(V):
-                    part[seen_from(u, v, size, stride)] += dcolumns[:, :, :, u, v, :]
-    if dx is not None:
-        dx = dx[:, padding[0] : padding[0] + h, padding[1] : padding[1] + w, :]
-    return dx, dW.reshape(W.shape), dy.sum(axis=(0, 1, 2))
+    (N, P, Q, M), (_, h, w, _), (U, V, C, _) = dy.shape, x.shape, W.shape
+    above, left = padding
+    dx = np.empty(x.shape, dtype=x.dtype) if need_dx else None
+    if winograd.suits(x, W, (P, Q), stride):
+        return dx, *winograd.backward(dy, x, W, dx, padding)
+
+    def work(dW: np.ndarray, db: np.ndarray, part: slice) -> None:
+        for piece in _pieces(part, W, (P, Q)):
+            framed, rows = pad2d(x[piece], padding), dy[piece].reshape(-1, M)
+            dW += _columns(framed, W, (P, Q), stride).T @ rows
+            db += rows.sum(axis=0)
+            if dx is not None:
+                dcolumns = (rows @ W.reshape(-1, M).T).reshape(-1, P, Q, U, V, C)
+                frame = np.zeros(framed.shape, dtype=x.dtype)
+                for u, v in np.ndindex(U, V):
+                    frame[seen_from(u, v, (P, Q), stride)] += dcolumns[:, :, :, u, v, :]
+                dx[piece] = frame[:, above : above + h, left : left + w]
+
+    least = enough(N, 2 * N * P * Q * W.size)
+    dW, db = summed(work, ((U * V * C, M), (M,)), W.dtype, N, least, products=True)
+    return dx, dW.reshape(W.shape), db
 
 
-def _pieces(x: np.ndarray, W: np.ndarray, size: Pair) -> Iterator[slice]:
-    """The batch in pieces of as many images as have `PIECE` numbers in their columns."""
+def _pieces(part: slice, W: np.ndarray, size: Pair) -> Iterator[slice]:
+    """Part of the batch in pieces of as many images as have `PIECE` numbers in their columns."""
     images = max(1, PIECE // (size[0] * size[1] * W[..., 0].size))
-    return (slice(first, first + images) for first in range(0, x.shape[0], images))
+    return (slice(first, min(first + images, part.stop)) for first in range(part.start, part.stop, images))
 
 
 def _columns(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair) -> np.ndarray:

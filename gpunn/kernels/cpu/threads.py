@@ -1,20 +1,27 @@
-"""Long arrays divided among the processors: each thread of Python takes one piece.
+"""Work divided among the processors: each thread of Python takes one piece.
 
 NumPy and the functions compiled by Numba let go of Python's lock while they compute, so threads do run side by side.
 To hand a piece to another one and wait for it takes about 50 us.
 """
 
+import contextlib
 import contextvars
 import functools
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
 
 from gpunn.processors import usable_processors
 
-__all__ = ["split", "threads"]
+__all__ = ["enough", "split", "summed", "threads"]
 
 LINE = 16  # elements: pieces begin whole cache lines after the start
+_limiting = threading.Lock()
+ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
 
 
 @functools.cache
@@ -25,29 +32,73 @@ def threads() -> int:
     return max(1, min(usable, int(given))) if given.isdecimal() else usable
 
 
-def split(work: Callable[[slice], None], size: int, least: int) -> None:
-    """Call `work` with slices that together are 0 to `size`, side by side, each at least `least` long."""
+def split(work: Callable[[slice], None], size: int, least: int, *, align: int = LINE, products: bool = False) -> None:
+    """Call `work` with slices that together are 0 to `size`, side by side, each at least `least` long.
+
+    They begin at multiples of `align`. `products`: the work is matrix products of NumPy; while it is divided, the
+    matrix library does each of them in the thread that asks for it.
+    """
     pieces = min(threads(), size // least)
-    if pieces <= 1:
+    # How many threads the matrix library has is one setting for all: it is changed, and put back, by one at a time.
+    alone = not products or (pieces > 1 and _limiting.acquire(blocking=False))
+    if pieces <= 1 or not alone:
         work(slice(0, size))
         return
-    length = -(-size // (pieces * LINE)) * LINE
-    # A copy of the context each: NumPy's errstate is part of it.
-    others = [
-        _pool().submit(contextvars.copy_context().run, work, slice(start, min(start + length, size)))
-        for start in range(length, size, length)
-    ]
     try:
-        work(slice(0, length))
+        _side_by_side(work, size, pieces, align, products)
     finally:
-        wait(others)
+        if products:
+            _limiting.release()
+
+
+def _side_by_side(work: Callable[[slice], None], size: int, pieces: int, align: int, products: bool) -> None:
+    length = -(-size // (pieces * align)) * align
+    with _blas().limit(limits=1, user_api="blas") if products else contextlib.nullcontext():
+        # A copy of the context each: NumPy's errstate is part of it.
+        others = [
+            _pool().submit(contextvars.copy_context().run, work, slice(start, min(start + length, size)))
+            for start in range(length, size, length)
+        ]
+        try:
+            work(slice(0, length))
+        finally:
+            wait(others)
     for other in others:
         other.result()  # raises what was raised there
+
+
+def summed(
+    work: Callable[..., None], shapes: Sequence[tuple[int, ...]], dtype: Any, size: int, least: int, **options: Any
+) -> list[np.ndarray]:
+    """Arrays of these shapes, to which `work(*arrays, slice)` adds, for the slices that `split` makes.
+
+    Each slice has arrays of its own, which are then added up, in the same order every time.
+    """
+    parts: dict[int, list[np.ndarray]] = {}
+
+    def one(part: slice) -> None:
+        parts[part.start] = [np.zeros(shape, dtype) for shape in shapes]
+        work(*parts[part.start], part)
+
+    split(one, size, least, align=1, **options)
+    return [functools.reduce(np.add, arrays) for arrays in zip(*(parts[start] for start in sorted(parts)), strict=True)]
+
+
+def enough(size: int, multiplications: int) -> int:
+    """How many of `size` equal parts of some matrix products are enough for a thread of their own."""
+    return max(1, ENOUGH * size // max(1, multiplications))
 
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="gpunn")
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController  # not before it is needed: to look for libraries takes milliseconds
+
+    return ThreadpoolController()
 
 
 if hasattr(os, "register_at_fork"):

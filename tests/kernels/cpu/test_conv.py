@@ -1,10 +1,22 @@
+"""Both twins of a convolution, with NumPy and with Numba, beside the reference: all ways that they can go."""
+
+import importlib.util
 import inspect
 
 import numpy as np
 import pytest
 
 from gpunn import ops
-from gpunn.kernels.cpu import conv
+from gpunn.kernels import cpu
+from gpunn.kernels.cpu import conv, threads, winograd
+
+MODULES = {"numpy": conv}
+if importlib.util.find_spec("numba"):
+    from gpunn.kernels.cpu.fast import conv as fast_conv
+    from gpunn.kernels.cpu.fast import direct
+    from gpunn.kernels.cpu.fast import winograd as fast_winograd
+
+    MODULES["numba"] = fast_conv
 
 rng = np.random.default_rng(4)
 # image, channels in and out, kernel, stride, padding
@@ -15,63 +27,166 @@ SHAPES = [
     ((8, 9), 2, 4, (2, 5), (2, 3), (1, 2)),
     ((6, 6), 4, 3, (6, 6), (1, 1), (0, 0)),
     ((5, 8), 1, 2, (2, 3), (3, 2), (2, 0)),
+    ((9, 8), 5, 20, (3, 2), (1, 2), (3, 3)),
+    ((3, 19), 3, 150, (2, 2), (1, 1), (0, 1)),
+    ((4, 3), 33, 40, (1, 1), (1, 1), (0, 0)),
+]
+TILED = [  # for Winograd's way
+    ((6, 6), 32, 32, (3, 3), (1, 1), (0, 0)),
+    ((13, 9), 32, 48, (3, 3), (1, 1), (0, 0)),
+    ((10, 13), 64, 32, (3, 3), (1, 1), (1, 1)),
+    ((7, 10), 32, 112, (3, 3), (1, 1), (2, 0)),
 ]
 
 
-def variants(a):
-    """The same numbers in other layouts of memory, and where they must not be written to."""
+@pytest.fixture(params=MODULES)
+def twin(request):
+    return MODULES[request.param]
+
+
+@pytest.fixture(params=["at once", "in pieces"])
+def pieces(request, monkeypatch):
+    """In pieces: each of one image, or of one row of tiles, and divided between two threads."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(threads, "threads", lambda: 2)
+        monkeypatch.setattr(threads, "ENOUGH", 1)
+        monkeypatch.setattr(conv, "PIECE", 1)
+        monkeypatch.setattr(winograd, "PIECE", 1)
+        if "numba" in MODULES:
+            monkeypatch.setattr(direct, "threads", lambda: 7)
+            monkeypatch.setattr(fast_winograd, "CACHE", 1)
+
+
+def arrays(shape, dtype="float32", n=5):
+    image, n_in, n_out, kernel, stride, padding = shape
+    x, W = rng.standard_normal((n, *image, n_in)), rng.standard_normal((*kernel, n_in, n_out))
+    x, W, b = (a.astype(dtype) for a in (x, W / np.sqrt(W[..., 0].size), rng.standard_normal(n_out)))
+    where = {"stride": stride, "padding": padding}
+    return x, W, b, rng.standard_normal(ops.conv2d.reference(x, W, **where).shape).astype(dtype), where
+
+
+def expected(x, W, b, dy, where):
+    """y, dx, dW, db, computed in float64."""
+    x, W, b, dy = (a.astype("float64") for a in (x, W, b, dy))
+    return ops.conv2d.reference(x, W, b, **where), *ops.conv2d_backward.reference(dy, x, W, **where)
+
+
+def check(results, wanted, dtype):
+    for result, exact in zip(results, wanted, strict=True):
+        assert result.dtype == np.dtype(dtype)
+        tolerance = (1e-5 if dtype == "float32" else 1e-13) * max(1.0, np.abs(exact).max(initial=0.0))
+        np.testing.assert_allclose(result, exact, rtol=0.0, atol=tolerance)
+
+
+def layouts(a):
+    """The same numbers in other orders of memory, and where they must not be written to."""
+    yield a
     yield np.asfortranarray(a)
     yield np.repeat(a, 2, axis=0)[::2]
     flipped = np.ascontiguousarray(a[::-1])[::-1]
     flipped.flags.writeable = False
     yield flipped
+    read_only = a.copy()
+    read_only.flags.writeable = False
+    yield read_only
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("piece", [1, 200, conv.PIECE])
-@pytest.mark.parametrize(("image", "n_in", "n_out", "kernel", "stride", "padding"), SHAPES)
-def test_the_twin_gives_what_the_reference_gives(
-    image, n_in, n_out, kernel, stride, padding, piece, dtype, monkeypatch
-):
-    monkeypatch.setattr(conv, "PIECE", piece)
-    x, W = (
-        rng.standard_normal((5, *image, n_in)).astype(dtype),
-        rng.standard_normal((*kernel, n_in, n_out)).astype(dtype),
-    )
-    b, where = rng.standard_normal(n_out).astype(dtype), {"stride": stride, "padding": padding}
-    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
-    y = ops.conv2d.reference(x, W, b, **where)
-    dy = rng.standard_normal(y.shape).astype(dtype)
-    expected = ops.conv2d_backward.reference(dy, x, W, **where)
-    for x_, W_, dy_ in [(x, W, dy), *zip(variants(x), variants(W), variants(dy), strict=True)]:
-        results = [ops.conv2d(x_, W_, b, **where), *ops.conv2d_backward(dy_, x_, W_, **where)]
-        for result, wanted in zip(results, (y, *expected), strict=True):
-            assert result.dtype == np.dtype(dtype)
-            np.testing.assert_allclose(result, wanted, **tolerance)
-    assert ops.conv2d_backward(dy, x, W, **where, need_dx=False)[0] is None
-    np.testing.assert_allclose(ops.conv2d(x, W, **where), y - b, **tolerance)
+@pytest.mark.parametrize("shape", SHAPES + TILED)
+def test_a_twin_gives_what_the_reference_gives(twin, shape, dtype, pieces):
+    x, W, b, dy, where = arrays(shape, dtype)
+    wanted = expected(x, W, b, dy, where)
+    for x_, W_, b_, dy_ in zip(*(layouts(a) for a in (x, W, b, dy)), strict=True):
+        check([twin.conv2d(x_, W_, b_, **where), *twin.conv2d_backward(dy_, x_, W_, **where)], wanted, dtype)
+    without = twin.conv2d_backward(dy, x, W, **where, need_dx=False)
+    assert without[0] is None
+    check([twin.conv2d(x, W, **where) + b, *without[1:]], [wanted[0], *wanted[2:]], dtype)
 
 
-def test_it_is_the_twin_that_is_called(monkeypatch):
-    x, W = np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1))
-    monkeypatch.setattr(conv, "_columns", lambda *_: np.full((4, 4), 7.0))
-    assert ops.conv2d(x, W).tolist() == [[[[28.0], [28.0]], [[28.0], [28.0]]]]
-    assert ops.conv2d.reference(x, W)[0, 0, 0, 0] == 4.0
+@pytest.mark.parametrize("shape", TILED)
+def test_these_shapes_are_for_winograd(shape):
+    x, W, _, dy, where = arrays(shape)
+    assert winograd.suits(x, W, dy.shape[1:3], where["stride"])
+    if "numba" in MODULES:
+        assert fast_winograd.suits(x, W, dy.shape[1:3], where["stride"])
+        assert not fast_winograd.suits(x, W[..., :-1], dy.shape[1:3], where["stride"])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "channels", "size", "stride", "dtypes"),
+    [
+        ((3, 3), (32, 32), (5, 8), (1, 1), "ff"),  # more than a third of the tiles' pixels would be left over
+        ((3, 3), (31, 64), (8, 8), (1, 1), "ff"),
+        ((3, 3), (256, 256), (8, 8), (1, 1), "ff"),
+        ((3, 3), (32, 32), (8, 8), (2, 1), "ff"),
+        ((3, 5), (32, 32), (8, 8), (1, 1), "ff"),
+        ((3, 3), (32, 32), (8, 8), (1, 1), "fd"),
+        ((3, 3), (32, 32), (8, 8), (1, 1), "ll"),
+    ],
+)
+def test_these_are_not(kernel, channels, size, stride, dtypes):
+    x, W = np.empty((1, 9, 9, channels[0]), dtypes[0]), np.empty((*kernel, *channels), dtypes[1])
+    assert not winograd.suits(x, W, size, stride)
+    assert winograd.suits(np.empty(0, "f"), np.empty((3, 3, 32, 32), "f"), (8, 8), (1, 1))
+
+
+def test_winograds_matrices_convolve():
+    d, g = rng.standard_normal(6), rng.standard_normal(3)
+    A, G, B = winograd.A, winograd.G, winograd.B
+    np.testing.assert_allclose(A.T @ ((G @ g) * (B @ d)), np.correlate(d, g, "valid"), rtol=1e-12)
+
+
+def test_winograds_errors_are_as_small_as_said(twin):
+    x, W, b, dy, where = arrays(((26, 26), 128, 128, (3, 3), (1, 1), (0, 0)), n=4)
+    y, dx, dW, _ = expected(x, W, b, dy, where)
+    for got, exact in zip((twin.conv2d(x, W, b), *twin.conv2d_backward(dy, x, W)), (y, dx, dW), strict=False):
+        assert np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)) < 1.3e-6
+
+
+def test_other_types_than_floats(twin):
+    x, W = np.arange(2 * 6 * 6 * 2).reshape(2, 6, 6, 2), np.arange(3 * 3 * 2 * 3).reshape(3, 3, 2, 3)
+    assert np.array_equal(twin.conv2d(x, W), ops.conv2d.reference(x, W))
+    wide = np.arange(8 * 8 * 32).reshape(1, 8, 8, 32) % 5, np.ones((3, 3, 32, 32), int)
+    assert np.array_equal(twin.conv2d(*wide), ops.conv2d.reference(*wide))
+
+
+def test_weights_that_fill_no_cache(twin, monkeypatch):
+    if "numba" in MODULES:
+        monkeypatch.setattr(fast_conv, "LARGEST", 100)
+    x, W, b, dy, where = arrays(((6, 6), 32, 32, (3, 3), (1, 1), (0, 0)))
+    check([twin.conv2d(x, W, b), *twin.conv2d_backward(dy, x, W)], expected(x, W, b, dy, where), "float32")
+
+
+def test_it_is_a_twin_that_is_called():
+    assert cpu.TWINS["conv2d"] in [module.conv2d for module in MODULES.values()]
+    assert cpu.TWINS["conv2d_backward"] in [module.conv2d_backward for module in MODULES.values()]
 
 
 @pytest.mark.parametrize("name", conv.TWINS)
-def test_a_twin_has_the_parameters_of_its_op(name):
+def test_a_twin_has_the_parameters_of_its_op(twin, name):
     def parameters(f):
         return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
 
-    assert parameters(conv.TWINS[name]) == parameters(getattr(ops, name).reference)
+    assert parameters(twin.TWINS[name]) == parameters(getattr(ops, name).reference)
 
 
-def test_a_batch_of_no_images_passes():
-    x, W = np.ones((0, 5, 5, 2)), np.ones((3, 3, 2, 4))
-    y = ops.conv2d(x, W)
-    assert y.shape == (0, 3, 3, 4)
-    dx, dW, db = ops.conv2d_backward(y, x, W)
+@pytest.mark.parametrize("channels", [2, 32])
+def test_a_batch_of_no_images_passes(twin, channels):
+    x, W = np.ones((0, 6, 6, channels), "float32"), np.ones((3, 3, channels, channels), "float32")
+    y = twin.conv2d(x, W)
+    assert y.shape == (0, 4, 4, channels)
+    dx, dW, db = twin.conv2d_backward(y, x, W)
     assert dx.shape == x.shape
+    assert dW.shape == W.shape
     assert not dW.any()
     assert not db.any()
+
+
+def test_the_sums_of_threads_are_added_in_one_order(twin, monkeypatch):
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    for shape in (SHAPES[2], TILED[0]):
+        x, W, _, dy, where = arrays(shape, n=7)
+        runs = [twin.conv2d_backward(dy, x, W, **where) for _ in range(5)]
+        for again in runs[1:]:
+            assert all(np.array_equal(a, b) for a, b in zip(again, runs[0], strict=True))

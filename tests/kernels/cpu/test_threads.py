@@ -3,6 +3,7 @@ import threading
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from gpunn.kernels.cpu import threads
 from gpunn.kernels.cpu.threads import split
@@ -87,3 +88,56 @@ def test_a_forked_process_makes_threads_of_its_own(three):
         finally:
             os._exit(0 if (hits == 1).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_pieces_begin_where_they_are_told(three):
+    starts = []
+    split(lambda part: starts.append((part.start, part.stop)), 7, 1, align=1)
+    assert sorted(starts) == [(0, 3), (3, 6), (6, 7)]
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_side_by_side_are_done_by_one_thread_each(three):
+    threads._blas.cache_clear()  # other tests may have loaded more libraries
+    before, seen = blas_threads(), []
+    split(lambda part: seen.append(blas_threads()), 96, 32, products=True)
+    assert len(seen) == 3
+    assert set.union(*seen) == {1}
+    assert blas_threads() == before
+    split(lambda part: seen.append(blas_threads()), 32, 32, products=True)
+    assert seen[-1] == before
+
+
+def test_sums_of_all_pieces(three):
+    data = np.arange(40.0).reshape(10, 4)
+    calls = []
+
+    def work(total, count, part):
+        calls.append(part)
+        total += data[part].sum(axis=0)
+        count += part.stop - part.start
+
+    total, count = threads.summed(work, ((4,), ()), "float64", 10, 2)
+    assert len(calls) == 3
+    assert np.array_equal(total, data.sum(axis=0))
+    assert count == 10
+    assert threads.summed(work, ((4,), ()), "float64", 0, 2)[1] == 0
+
+
+def test_how_much_is_enough_for_a_thread():
+    assert threads.enough(8, 8 * threads.ENOUGH) == 1
+    assert threads.enough(8, threads.ENOUGH // 2) == 16
+    assert threads.enough(0, 0) == 1
+
+
+def test_products_are_divided_by_one_thread_at_a_time(three):
+    pieces = []
+    with threads._limiting:  # as if another did so just now
+        split(pieces.append, 96, 32, products=True)
+    assert pieces == [slice(0, 96)]
+    split(pieces.append, 96, 32, products=True)
+    assert len(pieces) == 4
+    assert not threads._limiting.locked()

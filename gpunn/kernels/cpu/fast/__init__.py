@@ -7,8 +7,10 @@ with it.
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cpu.fast import activation, dropout, loss, norm, update
+from gpunn.kernels.cpu.fast import activation, conv, dropout, loss, norm, pool, update
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = activation.TWINS | dropout.TWINS | loss.TWINS | norm.TWINS | update.TWINS
+TWINS: dict[str, Callable[..., Any]] = (
+    activation.TWINS | conv.TWINS | dropout.TWINS | loss.TWINS | norm.TWINS | pool.TWINS | update.TWINS
+)

@@ -14,7 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["inner", "jit", "plain"]
+__all__ = ["called", "inner", "jit", "plain"]
 
 # Division by 0 gives infinity, as in NumPy. The sums of floats may be taken in any order, and a * b + c in one step.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -37,6 +37,7 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
 
 
 inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what is called by those
+called: Callable[..., Any] = numba.njit(**OPTIONS)  # the same for what is long: it is not copied into them
 
 
 def plain(*arrays: np.ndarray) -> bool:

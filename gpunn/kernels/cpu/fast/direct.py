@@ -1,0 +1,117 @@
+"""Convolution as the sum that it is, without columns: tiles of the output stay in registers while it is taken.
+
+Images are (N, H, W, C), so the V C numbers of a kernel row lie side by side, and for the output pixel to the right they
+begin `stride * C` further. `multiply` reads them where they are: for a row of output pixels i the sum is over kernel
+rows o and numbers k of a row. For dW it is over rows o and columns k of the output.
+"""
+
+import numpy as np
+
+from gpunn.kernels.cpu.fast._jit import called, jit
+from gpunn.kernels.cpu.fast.simd import LANES, multiply
+from gpunn.kernels.cpu.threads import enough, split, summed, threads
+from gpunn.ops.conv import Pair
+
+__all__ = ["backward", "forward", "window"]
+
+
+def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, stride: Pair, padding: Pair) -> None:
+    """Convolution of x with W; fills y."""
+    (N, P, _, _), (U, V, C, M) = y.shape, W.shape
+    height = max(1, min(P, N * P // threads()))
+    bands, padded = N * -(-P // height), _padded(W.reshape(-1, M))
+
+    def work(part: slice) -> None:
+        _forward(x, padded, b, y, (U, V), stride, padding, height, part.start, part.stop)
+
+    split(work, bands, enough(bands, y.size * U * V * C), align=1)
+
+
+def backward(
+    dy: np.ndarray, x: np.ndarray, W: np.ndarray, dx: np.ndarray, stride: Pair, padding: Pair
+) -> tuple[np.ndarray, np.ndarray]:
+    """(dW, db); fills dx where it is not empty."""
+    (N, P, Q, _), (U, V, C, M), WT = dy.shape, W.shape, _padded(W.swapaxes(2, 3))
+
+    def work(dW: np.ndarray, db: np.ndarray, part: slice) -> None:
+        _backward(dy, x, WT, dx, dW, db, stride, padding, part.start, part.stop)
+
+    shapes = (U, V, C, -(-M // LANES) * LANES), (M,)
+    dW, db = summed(work, shapes, np.float32, N, enough(N, 2 * N * P * Q * W.size))
+    return np.ascontiguousarray(dW[..., :M]), db
+
+
+def _padded(W: np.ndarray) -> np.ndarray:
+    """W with columns of zeros added up to a multiple of LANES."""
+    padded = np.zeros((*W.shape[:-1], -(-W.shape[-1] // LANES) * LANES), np.float32)
+    padded[..., : W.shape[-1]] = W
+    return padded
+
+
+@called
+def window(x, n, first, rows, start, columns):
+    """Rows `first` on and columns `start` on of image n of x (N, H, W, C), flat; what is outside the image is 0."""
+    _, H, W, C = x.shape
+    if first >= 0 and first + rows <= H and start == 0 and columns == W:
+        begin = (n * H + first) * W * C
+        return x.reshape(-1)[begin : begin + rows * W * C]
+    framed = np.zeros((rows, columns, C), np.float32)
+    for row in range(max(first, 0), min(first + rows, H)):
+        for column in range(max(start, 0), min(start + columns, W)):
+            for c in range(C):
+                framed[row - first, column - start, c] = x[n, row, column, c]
+    return framed.reshape(-1)
+
+
+@jit
+def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
+    _, P, Q, M = y.shape
+    (U, V), (down, right), C, columns = kernel, stride, x.shape[3], W.shape[1]
+    bands, width, flat = -(-P // height), x.shape[2] + 2 * padding[1], W.reshape(-1)
+    row = np.empty(Q * columns, np.float32)
+    for item in range(start, stop):
+        n, first = item // bands, item % bands * height
+        rows = min(height, P - first)
+        seen = window(x, n, first * down - padding[0], (rows - 1) * down + U, -padding[1], width)
+        for p in range(rows):
+            pixels, weights = (p * down * width * C, right * C, width * C, 1), (0, V * C * columns, columns)
+            multiply(seen, pixels, flat, weights, row, (0, columns), Q, columns, (U, V * C), False)
+            for q in range(Q):
+                for m in range(M):
+                    y[n, first + p, q, m] = row[q * columns + m] + b[m]
+
+
+@jit
+def _backward(dy, x, WT, dx, dW, db, stride, padding, start, stop):
+    _, P, Q, M = dy.shape
+    _, H, W, C = x.shape
+    (U, V, _, channels), columns, (down, right) = WT.shape, dW.shape[3], stride
+    height, width, weights, total = H + 2 * padding[0], W + 2 * padding[1], WT.reshape(-1), dW.reshape(-1)
+    given = np.zeros((P, Q, columns), np.float32)
+    frame, sums = np.empty((height, width, channels), np.float32), np.zeros(M)
+    for n in range(start, stop):
+        seen = window(x, n, -padding[0], height, -padding[1], width)
+        for p in range(P):
+            for q in range(Q):
+                for m in range(M):
+                    given[p, q, m] = dy[n, p, q, m]
+                    sums[m] += dy[n, p, q, m]
+        rows = given.reshape(-1)
+        for u in range(U):
+            pixels, to = (u * width * C, 1, down * width * C, right * C), (u * V * C * columns, columns)
+            multiply(seen, pixels, rows, (0, Q * columns, columns), total, to, V * C, columns, (P, Q), True)
+        if dx.size:
+            frame[:] = 0.0
+            for p in range(P):
+                for u in range(U):
+                    for v in range(V):
+                        pixels = p * Q * columns, columns, 0, 1
+                        taps = (u * V + v) * M * channels, 0, channels
+                        to = ((p * down + u) * width + v) * channels, right * channels
+                        multiply(rows, pixels, weights, taps, frame.reshape(-1), to, Q, channels, (1, M), True)
+            for row in range(H):
+                for column in range(W):
+                    for c in range(C):
+                        dx[n, row, column, c] = frame[row + padding[0], column + padding[1], c]
+    for m in range(M):
+        db[m] += sums[m]
