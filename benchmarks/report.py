@@ -74,7 +74,9 @@ def times(rows, device):
                 text += " (other work)"
             cells.append(f"**{text}**" if name == fastest else text)
         rival = best_of(row, [name for name in names if name not in OURS[device]])
-        cells += [f"{ratio(peers, name, rival)} {title(rival)}" if rival else "-" for name in ours[:1]]
+        cells += [
+            f"{ratio(peers, name, rival)} {title(rival)}" if name in peers and rival else "-" for name in ours[:1]
+        ]
         cells += [ratio(peers, name, against) for name in ours if against in names]
         table.append(cells)
     return markdown(header, table) + (
@@ -135,11 +137,11 @@ def shares(rows, device, rate):
 
 
 def percent(flops, figures, rate):
-    return "-" if figures is None or rate is None else f"{100 * flops / figures['median'] / rate:.3g} %"
+    return "-" if figures is None or rate is None else f"{100 * flops / figures['median'] / rate:.1f} %"
 
 
 def product_rate(results, name):
-    """The measured product rate of the device that a peer computes on, in operations a second; None if there is none."""
+    """The measured product rate of a peer's device, in operations a second; None if there is none."""
     return results["rates"].get(PEERS[name].device, {}).get("product_flops")
 
 

@@ -36,7 +36,7 @@ def measure(workload, peers, rounds, turn=0.2, say=print):
         for name, peer in peers.items():
             workers[name] = stack.enter_context(Process(peer))
             try:
-                results[name] = workers[name].ask("prepare", workload=dataclasses.asdict(workload))
+                results[name] = workers[name].ask("prepare", workload=dataclasses.asdict(workload), warm=1.5 * turn)
             except Gone as gone:
                 without(name, gone)
                 continue

@@ -2,9 +2,11 @@
 
 Requests come as lines of JSON, one answer goes back for each, and in between the process waits for the next line:
 
-    {"do": "prepare", "workload": {...}}    builds it, runs it warm    {"losses" or "answer", "first_s", "step_s", ...}
-    {"do": "run", "steps": k}               k steps                    {"seconds": ...}
-    {"do": "memory"}                                                   {"peak_bytes": ...}
+    {"do": "prepare", "workload": {...}, "warm": seconds}     {"losses" or "answer", "first_s", "step_s", "threads"}
+    {"do": "run", "steps": k}                                 {"seconds": ...}
+    {"do": "memory"}                                          {"peak_bytes": ...}
+
+To prepare is to build the workload, to take the steps whose losses are compared, and so many seconds of others.
 
 or else {"skip": why this peer cannot be had} or {"error": what was raised}.
 """
@@ -18,8 +20,6 @@ import traceback
 
 from benchmarks.peers import Skip
 from benchmarks.workloads import CHECKED, Workload, data, weights
-
-WARM = 0.3  # seconds of steps before the first that is timed
 
 
 def main(module, options):
@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, module, options):
         self.module, self.options = module, options
 
-    def prepare(self, workload):
+    def prepare(self, workload, warm):
         build = importlib.import_module(self.module).build
         w = Workload(**workload | {"sizes": tuple(workload["sizes"])})
         inputs = weights(w), *data(w)
@@ -57,7 +57,7 @@ class Worker:
         else:
             answer["losses"] = [float(result), *(float(self.task.read(self.task.call())) for _ in range(CHECKED - 1))]
         steps, seconds = 1, 0.0
-        while seconds < WARM:
+        while seconds < warm:
             seconds = self.run(steps)["seconds"]
             steps, answer["step_s"] = 2 * steps, seconds / steps
         return answer | {"threads": threads()}
