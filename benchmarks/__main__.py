@@ -98,7 +98,8 @@ def run(arguments, peers, say=print):
     if "cost" in arguments.only:
         say("cost")
         here = {name: peer for name, peer in peers.items() if name not in base["skipped"]}
-        suite["cost"] = cost(here, 3 if arguments.quick else 9, say)
+        suite["cost"], missing = cost(here, 3 if arguments.quick else 9, say)
+        suite["skipped"] |= missing
     if "scaling" in arguments.only:
         here = {n: p for n, p in peers.items() if n.startswith("gpunn") and n not in base["skipped"]}
         rounds = min(arguments.rounds, 5)

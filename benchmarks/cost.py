@@ -20,28 +20,31 @@ WORKLOADS = (Workload("mlp", (784, 2048, 2048, 10), 128), Workload("cnn", (9216,
 
 
 def cost(peers, rounds, say=print):
-    """{name of a peer: {"import_s", "python_s", "installed", "training": {workload: ...}}} for those that are here."""
+    """({peer: {"import_s", "python_s", "installed", "training": {workload: ...}}}, {what is not there: why})."""
     imports = import_times({peer.imports for peer in peers.values()} | {"pass"}, rounds)
-    found = {}
+    found, missing = {}, {}
     for name, peer in peers.items():
         if imports[peer.imports] is None:
-            say(f"  {name}: skipped: `{peer.imports}` fails")
+            missing[name] = f"`{peer.imports}` fails"
             continue
         found[name] = {"import_s": imports[peer.imports], "python_s": imports["pass"], "training": {}}
         try:
             found[name]["installed"] = installed(peer.packages)
         except ImportError as error:  # PackageNotFoundError is one; or there is no `packaging` to read them with
-            say(f"  {name}: its size is not known: {error}")
+            missing[f"{name}, installed size"] = str(error)
         for w in WORKLOADS:
             if w.kind in peer.kinds:
                 try:
                     found[name]["training"][w.name] = training(peer, w)
                 except Gone as gone:
-                    say(f"  {name}, {w.name}: {'skipped' if gone.skipped else 'FAILED'}: {gone}")
                     if gone.skipped:
                         del found[name]
+                        missing[name] = str(gone)
                         break
-    return found
+                    missing[f"{name}, {w.name}"] = str(gone)
+    for name, reason in missing.items():
+        say(f"  {name}: not measured: {reason}")
+    return found, missing
 
 
 def import_times(statements, rounds):
