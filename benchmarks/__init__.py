@@ -1,0 +1,1 @@
+"""gpunn beside its peers, on one machine, in one run: `python -m benchmarks --help`."""
