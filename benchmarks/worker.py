@@ -11,6 +11,7 @@ To prepare is to build the workload, to take the steps whose losses are compared
 or else {"skip": why this peer cannot be had} or {"error": what was raised}.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -19,12 +20,13 @@ import time
 import traceback
 
 from benchmarks.peers import Skip
-from benchmarks.workloads import CHECKED, Workload, data, weights
 
 
 def main(module, options):
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not come between the answers
+    with contextlib.suppress(Exception):  # before NumPy, as a user's program begins; told when it is asked to prepare
+        importlib.import_module(module)
     worker = Worker(module, json.loads(options))
     for line in sys.stdin:
         request = json.loads(line)
@@ -45,6 +47,8 @@ class Worker:
         self.module, self.options = module, options
 
     def prepare(self, workload, warm):
+        from benchmarks.workloads import CHECKED, Workload, data, weights
+
         build = importlib.import_module(self.module).build
         w = Workload(**workload | {"sizes": tuple(workload["sizes"])})
         inputs = weights(w), *data(w)
