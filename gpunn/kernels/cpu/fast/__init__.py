@@ -1,10 +1,11 @@
 """Twins compiled by Numba, where it is installed (the extra `fast`): one pass over memory where NumPy makes several.
 
-`GPUNN_FAST=0` in the environment leaves them out. What NumPy does well, products and exponentials of long arrays, stays
-with it.
+`GPUNN_FAST=0` in the environment leaves them out. What NumPy does well, the products of matrices, stays with it.
 """
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gpunn.kernels.cpu.fast import activation, conv, dropout, loss, norm, pool, update
@@ -14,3 +15,19 @@ __all__ = ["TWINS"]
 TWINS: dict[str, Callable[..., Any]] = (
     activation.TWINS | conv.TWINS | dropout.TWINS | loss.TWINS | norm.TWINS | pool.TWINS | update.TWINS
 )
+
+
+def _announce() -> None:
+    """Say why the first step will take long, where nothing has been compiled yet."""
+    stats: Any = getattr(update._sgd, "stats", None)
+    folder = stats and stats.cache_path
+    if not (folder and any(Path(folder).glob("*.nbi"))):
+        print(
+            "gpunn: Numba compiles each twin when it is first used, and keeps it in "
+            f"{folder or 'memory alone: no folder can be written to'}; the first step takes seconds, that of a "
+            "convolution a quarter of a minute",
+            file=sys.stderr,
+        )
+
+
+_announce()
