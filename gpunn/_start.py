@@ -2,15 +2,16 @@
 
 OpenBLAS's threads wait for the next product at full speed, 26 ms long, and whatever else runs meanwhile on two cores
 has one and a half: an update by Adam of 5.8 million parameters after a product took as long on two threads as on one.
-After 2^16 ticks of the clock (25 us) they now lie down; the next product then takes some 30 us to wake them. The
-variable is read once, when NumPy is first imported: where that has been done already, nothing changes.
+After 2^20 ticks of the clock (0.4 ms) they now lie down: long enough for the pauses between the products of a step, and
+short beside an update that is worth two threads. The variable is read once, when NumPy is first imported: where that
+has been done already, nothing changes.
 """
 
 import os
 import sys
 
 if "numpy" not in sys.modules and "OPENBLAS_THREAD_TIMEOUT" not in os.environ:
-    os.environ["OPENBLAS_THREAD_TIMEOUT"] = "16"
+    os.environ["OPENBLAS_THREAD_TIMEOUT"] = "20"
     import numpy  # noqa: F401
 
     del os.environ["OPENBLAS_THREAD_TIMEOUT"]  # for other programs it is not ours to choose
