@@ -72,7 +72,7 @@ def test_networks_of_the_book_have_its_sizes_and_initial_weights():
 
 
 def test_lambda_is_divided_as_in_the_programs():
-    assert ROWS["nielsen-l2-100"].settings[""][0].optimizer().weight_decay == 5.0 / 50_000
+    assert ROWS["nielsen-l2-100"].settings["weights N(0, 1)"][0].optimizer().weight_decay == 5.0 / 50_000
     assert ROWS["nielsen-l2-1000"].settings[""][0].optimizer().weight_decay == 0.1 / 1_000
     assert ROWS["nielsen-ch6-relu"].settings[""][0].optimizer().weight_decay == 0.1 / 5_000
 
