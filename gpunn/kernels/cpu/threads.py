@@ -53,7 +53,7 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
 
 def _side_by_side(work: Callable[[slice], None], size: int, pieces: int, align: int, products: bool) -> None:
     length = -(-size // (pieces * align)) * align
-    with _blas().limit(limits=1, user_api="blas") if products else contextlib.nullcontext():
+    with _products_on_one_thread if products else contextlib.nullcontext():
         # A copy of the context each: NumPy's errstate is part of it.
         others = [
             _pool().submit(contextvars.copy_context().run, work, slice(start, min(start + length, size)))
@@ -94,12 +94,38 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="gpunn")
 
 
-@functools.cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController  # not before it is needed: to look for libraries takes milliseconds
+class _OneThread:
+    """A context in which the matrix library does each product in the thread that asks for it.
 
-    return ThreadpoolController()
+    Several threads may be in it at once: the library is told when the first one enters, and again when the last leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit.enter_context(self._libraries().limit(limits=1, user_api="blas"))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.close()
+
+    @staticmethod
+    @functools.cache
+    def _libraries() -> Any:
+        from threadpoolctl import ThreadpoolController  # only here: looking for libraries takes milliseconds
+
+        return ThreadpoolController()
+
+
+_products_on_one_thread = _OneThread()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child process
+    os.register_at_fork(after_in_child=_products_on_one_thread.__init__)  # nor do they leave it there

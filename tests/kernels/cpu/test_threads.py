@@ -101,7 +101,7 @@ def blas_threads():
 
 
 def test_products_side_by_side_are_done_by_one_thread_each(three):
-    threads._blas.cache_clear()  # other tests may have loaded more libraries
+    threads._OneThread._libraries.cache_clear()  # other tests may have loaded more libraries
     before, seen = blas_threads(), []
     split(lambda part: seen.append(blas_threads()), 96, 32, products=True)
     assert len(seen) == 3
@@ -109,6 +109,17 @@ def test_products_side_by_side_are_done_by_one_thread_each(three):
     assert blas_threads() == before
     split(lambda part: seen.append(blas_threads()), 32, 32, products=True)
     assert seen[-1] == before
+
+
+def test_the_last_of_several_gives_the_matrix_library_its_threads_back():
+    threads._OneThread._libraries.cache_clear()
+    before, inside = blas_threads(), threads._OneThread()
+    inside.__enter__()
+    inside.__enter__()
+    inside.__exit__()
+    assert blas_threads() == {1}
+    inside.__exit__()
+    assert blas_threads() == before
 
 
 def test_sums_of_all_pieces(three):
