@@ -6,8 +6,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cuda import twins
+from gpunn.kernels.cuda import linear, twins
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = {**twins.TWINS}
+TWINS: dict[str, Callable[..., Any]] = twins.TWINS | linear.TWINS

@@ -3,6 +3,7 @@
 import ctypes
 import shutil
 import subprocess
+import types
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,23 @@ class Emulator:
     matmul = staticmethod(np.matmul)
     sum = staticmethod(np.sum)
     zeros = staticmethod(np.zeros)
+    ascontiguousarray = staticmethod(np.ascontiguousarray)
     name = "emulated"
 
     def __init__(self, folder):
         self.folder, self.buffers, self.launches = folder, [], []
+        self.times = []  # what events will measure
+        stream = types.SimpleNamespace(ptr=0, is_capturing=lambda: False)
+        self.cuda = types.SimpleNamespace(
+            get_current_stream=lambda: stream, Event=_Event, get_elapsed_time=lambda start, end: self.times.pop(0)
+        )
 
     def empty(self, shape, dtype):
         dtype, shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else shape
         size = int(np.prod(shape)) * dtype.itemsize
-        buffer = np.full(size + 2 * GUARD, 0xFF, np.uint8)  # NaN where nothing is written
+        buffer = np.full(size + 2 * GUARD + 256, 0xFF, np.uint8)  # NaN where nothing is written
+        start = -(buffer.ctypes.data + GUARD) % 256  # CuPy's arrays begin where 256 bytes do
+        buffer = buffer[start : start + size + 2 * GUARD]
         buffer[:GUARD] = buffer[size + GUARD :] = 0xA5
         self.buffers.append((buffer, size))
         return buffer[GUARD : size + GUARD].view(dtype).reshape(shape)
@@ -56,6 +65,14 @@ class Emulator:
             emulator = Path(__file__).with_name("emulator.cpp")
             subprocess.run(["g++", *flags, "-o", library, emulator], check=True)
         return _Module(self, ctypes.CDLL(str(library)))
+
+
+class _Event:
+    def record(self):
+        pass
+
+    def synchronize(self):
+        pass
 
 
 class _Module:
