@@ -20,7 +20,7 @@ def test_class_numbers_are_rows_of_0_and_1(backend, loss):
     z = backend.asarray(Z)
     by_number, cache = loss.forward(z, backend.asarray(LABELS))
     by_row, row_cache = loss.forward(z, backend.asarray(np.eye(4)[LABELS]))
-    assert float(by_number) == float(by_row)
+    assert float(by_number) == pytest.approx(float(by_row), rel=1e-14)  # twins add up in another order
     assert_close(loss.backward(cache), backend.device.to_host(loss.backward(row_cache)), like=z)
     assert float(loss(z, backend.asarray(LABELS))) == float(by_number)
 

@@ -230,10 +230,10 @@ def normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array, Ar
     r, mu, v = (empty(shape, dtype) for _ in range(3))
     m = x.size // n
     if kind == "rows":
-        launch_rows("normalize_rows", dtype, n, m, y, r, mu, v, x, n, m, epsilon)
+        launch_rows("normalize_rows", dtype, n, m, y, r, mu, v, x, n, m, float(epsilon))
     else:  # m rows of n
         parts, chunks = launch_columns("sum_rows_moments", dtype, m, n, x, sums=2)
-        launch("add_moments", dtype, blocks(4 * n), r, mu, v, parts, x, chunks, m, n, epsilon)
+        launch("add_moments", dtype, blocks(4 * n), r, mu, v, parts, x, chunks, m, n, float(epsilon))
         launch("normalize_columns", dtype, blocks(x.size), y, x, r, mu, m, n)
     return y, r, mu, v
 
@@ -259,7 +259,7 @@ def rms_normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array
         return reference(ops.rms_normalize)(x, axes=axes, epsilon=epsilon)
     y, m = empty(x.shape, x.dtype), x.size // n
     r = empty((*x.shape[: x.ndim - len(axes)], *(1 for _ in axes)), x.dtype)
-    launch_rows("rms_normalize", x.dtype, n, m, y, r, x, n, m, epsilon)
+    launch_rows("rms_normalize", x.dtype, n, m, y, r, x, n, m, float(epsilon))
     return y, r
 
 

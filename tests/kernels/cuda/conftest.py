@@ -166,8 +166,7 @@ def compare():
         else:
             assert got.dtype == wanted.dtype, name
             assert got.shape == np.shape(wanted), name
-            host = got if isinstance(got, np.ndarray) else to_host(got)
-            as_float = [np.asarray(a).astype(float) for a in (host, wanted)]
-            np.testing.assert_allclose(*as_float, rtol=tolerance, atol=tolerance, err_msg=name)
+            got, wanted = to_host(got.astype(float)), np.asarray(wanted).astype(float)
+            np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
 
     return compare
