@@ -214,7 +214,9 @@ def products():
                 rows.append(row)
             rows += _epilogues(a, b, wanted, precision)
     product.use_tf32(False)
-    return {"rows": rows}, all(row["ok"] for row in rows)
+    nan = normal((32, 64)) * float("nan")
+    kept = bool(cp().isnan(product.product(nan, nan.T, epilogue="relu")).all())
+    return {"rows": rows, "relu_keeps_nan": kept}, all(row["ok"] for row in rows)
 
 
 NEAR_TYPE = {"tf32": "float32"}

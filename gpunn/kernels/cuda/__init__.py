@@ -6,8 +6,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cuda import linear, twins
+from gpunn.kernels.cuda import conv, linear, twins
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = twins.TWINS | linear.TWINS
+TWINS: dict[str, Callable[..., Any]] = twins.TWINS | linear.TWINS | conv.TWINS

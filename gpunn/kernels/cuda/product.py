@@ -11,6 +11,8 @@ Each kind of product takes the algorithm that cuBLASLt thinks best for it, which
 `with tuning():` the best eight are timed, and a fused epilogue beside kernels of its own; what was fastest is kept for
 the process, but may differ from run to run, and with it the last bits of a result.
 
+All products on one GPU share a workspace of 32 MiB: make them on one stream, or on streams that wait for each other.
+
 Checked: libcublasLt 13 accepts every description of a product; what they say is computed by a stand-in in the tests.
 Not yet run on a GPU.
 """
@@ -195,7 +197,7 @@ class Spec(NamedTuple):
     epilogue: int
     aux_ld: int  # numbers (or bits of a mask) from one row to the next
     adds: bool  # whether beta is not 0
-    alignment: tuple[int, int, int]  # bytes, of A, B and C
+    alignment: tuple[int, ...]  # bytes, of A, B, C, the bias and aux
 
 
 class Plan:
@@ -242,7 +244,7 @@ class Plan:
         library, preference = self.library, ctypes.c_void_p()
         handle = library.handle(device)
         library.call("MatmulPreferenceCreate", byref(preference))
-        a, b, c = self.spec.alignment
+        a, b, c, *_ = self.spec.alignment  # those of the bias and aux are seen by where they are
         for attribute, value in (
             (MAX_WORKSPACE, WORKSPACE),
             (ALIGNMENT_A, b),
@@ -418,7 +420,7 @@ def _by_library(
     spec = Spec(
         *(n, a.shape[-1], m, batch, a.dtype.name, out.dtype.name, _settings["tf32"] and a.dtype == np.float32),
         *(lies[0], lies[1], Operand(False, m, n * m), number, aux_ld, beta != 0.0),  # type: ignore[arg-type]
-        (alignment(at[0]), alignment(at[1]), alignment(at[2])),
+        tuple(alignment(place) for place in (*at, bias_at, aux_at)),
     )
     device = device_id(out)
     stream = module.cupy().cuda.get_current_stream()

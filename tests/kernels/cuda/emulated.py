@@ -9,17 +9,12 @@ import numpy as np
 import gpunn.kernels
 from gpunn.kernels.cuda import TWINS, module, product
 
-
-def sibling(name):
-    spec = importlib.util.spec_from_file_location(f"cuda_{name}", Path(__file__).with_name(f"{name}.py"))
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
+spec = importlib.util.spec_from_file_location("cuda_conftest", Path(__file__).with_name("conftest.py"))
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
 folder = tempfile.TemporaryDirectory()
-place = sibling("conftest").Emulator(Path(folder.name))
-library = product.Library(sibling("test_product").StandIn())
+place = conftest.Emulator(Path(folder.name))
+library = product.Library(conftest.StandIn())
 find, used = gpunn.kernels.find, set()
 
 
