@@ -8,6 +8,7 @@ __all__ = [
     "DtypeError",
     "FileError",
     "GpunnError",
+    "LibraryError",
     "LossMismatch",
     "NotInitialised",
     "OptionError",
@@ -68,6 +69,10 @@ class FileError(GpunnError, OSError):
     """A file or folder that is missing, damaged, not what it should be, or cannot be written."""
 
     exit_code = 4
+
+
+class LibraryError(GpunnError, RuntimeError):
+    """A call to a library that computes on the GPU failed."""
 
 
 class NotInitialised(GpunnError, RuntimeError):

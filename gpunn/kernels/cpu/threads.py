@@ -20,7 +20,6 @@ from gpunn.processors import usable_processors
 __all__ = ["enough", "split", "summed", "threads"]
 
 LINE = 16  # elements: pieces begin whole cache lines after the start
-_limiting = threading.Lock()
 ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
 
 
@@ -39,19 +38,9 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
     matrix library does each of them in the thread that asks for it.
     """
     pieces = min(threads(), size // least)
-    # How many threads the matrix library has is one setting for all: it is changed, and put back, by one at a time.
-    alone = not products or (pieces > 1 and _limiting.acquire(blocking=False))
-    if pieces <= 1 or not alone:
+    if pieces <= 1:
         work(slice(0, size))
         return
-    try:
-        _side_by_side(work, size, pieces, align, products)
-    finally:
-        if products:
-            _limiting.release()
-
-
-def _side_by_side(work: Callable[[slice], None], size: int, pieces: int, align: int, products: bool) -> None:
     length = -(-size // (pieces * align)) * align
     with _products_on_one_thread if products else contextlib.nullcontext():
         # A copy of the context each: NumPy's errstate is part of it.
@@ -128,4 +117,4 @@ _products_on_one_thread = _OneThread()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child process
-    os.register_at_fork(after_in_child=_products_on_one_thread.__init__)  # nor do they leave it there
+    os.register_at_fork(after_in_child=_products_on_one_thread.__init__)  # nor do they leave it there  # type: ignore[misc]

@@ -142,13 +142,3 @@ def test_how_much_is_enough_for_a_thread():
     assert threads.enough(8, 8 * threads.ENOUGH) == 1
     assert threads.enough(8, threads.ENOUGH // 2) == 16
     assert threads.enough(0, 0) == 1
-
-
-def test_products_are_divided_by_one_thread_at_a_time(three):
-    pieces = []
-    with threads._limiting:  # as if another did so just now
-        split(pieces.append, 96, 32, products=True)
-    assert pieces == [slice(0, 96)]
-    split(pieces.append, 96, 32, products=True)
-    assert len(pieces) == 4
-    assert not threads._limiting.locked()

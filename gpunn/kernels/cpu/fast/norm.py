@@ -3,13 +3,13 @@
 The sums are taken in float64, so that they are no worse than NumPy's, which adds in pairs.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gpunn import ops
+from gpunn.kernels.common import rows_or_columns
 from gpunn.kernels.cpu.fast._jit import jit, plain
 from gpunn.kernels.cpu.threads import split
 from gpunn.ops._op import reference
@@ -90,17 +90,9 @@ def _columns_backward(dy, y, r, dx):
             dx[i, j] = (dy[i, j] - a[j] - y[i, j] * b[j]) * r[j]
 
 
-def _kind(x: np.ndarray, axes: Axes) -> tuple[str, int]:
-    """("rows", their number) where the last axes are taken together, ("columns", theirs) where the first are."""
-    axes = tuple(sorted(axis % x.ndim for axis in axes))
-    if axes == tuple(range(x.ndim - len(axes), x.ndim)):
-        return "rows", math.prod(x.shape[: x.ndim - len(axes)])
-    return ("columns" if axes == tuple(range(len(axes))) else "other"), math.prod(x.shape[len(axes) :])
-
-
 def normalize(x: np.ndarray, *, axes: Axes, epsilon: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """`gpunn.ops.normalize` for NumPy arrays."""
-    kind, n = _kind(x, axes)
+    kind, n = rows_or_columns(x.shape, axes)
     if kind == "other" or not plain(x) or not x.size:
         return reference(ops.normalize)(x, axes=axes, epsilon=epsilon)
     y = np.empty(x.shape, x.dtype)
@@ -118,7 +110,7 @@ def normalize(x: np.ndarray, *, axes: Axes, epsilon: float) -> tuple[np.ndarray,
 
 def normalize_backward(dy: np.ndarray, y: np.ndarray, r: np.ndarray, *, axes: Axes) -> np.ndarray:
     """`gpunn.ops.normalize_backward` for NumPy arrays."""
-    kind, n = _kind(y, axes)
+    kind, n = rows_or_columns(y.shape, axes)
     if kind == "other" or not plain(dy, y, r) or not y.size:
         return reference(ops.normalize_backward)(dy, y, r, axes=axes)
     dx = np.empty(y.shape, y.dtype)

@@ -4,20 +4,19 @@ The floor is the memory: Adam reads four arrays and writes three. On two cores 5
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cpu import update
 from gpunn.kernels.cpu.fast._jit import jit, plain
 from gpunn.kernels.cpu.threads import split
-from gpunn.ops.update import nadam_factors
 
 __all__ = ["TWINS"]
 
-# Each kernel takes the arrays of its op, flat, and the constants in an array c of the same type.
+# Each kernel takes the arrays of its op, flat, and its CONSTANTS in an array c of the same type.
 
 
 @jit
@@ -112,40 +111,23 @@ def _l2_decay(g, w, c):
         g[i] += rate * w[i]
 
 
-# --- the constants, rounded where the reference rounds them
-
-
-def _adam_constants(*, eta: float, beta1: float, beta2: float, epsilon: float, t: int) -> tuple[float, ...]:
-    root = math.sqrt(1.0 - beta2**t)
-    return beta1, 1.0 - beta1, beta2, 1.0 - beta2, epsilon * root, eta * root / (1.0 - beta1**t)
-
-
-def _nadam_constants(*, eta: float, beta1: float, beta2: float, epsilon: float, t: int) -> tuple[float, ...]:
-    now, ahead = nadam_factors(eta, beta1, t)
-    return beta1, 1.0 - beta1, beta2, 1.0 - beta2, math.sqrt(1.0 - beta2**t), epsilon, now, ahead
-
-
-def _adamax_constants(*, eta: float, beta1: float, beta2: float, epsilon: float, t: int) -> tuple[float, ...]:
-    return beta1, 1.0 - beta1, beta2, epsilon, eta / (1.0 - beta1**t)
-
-
-KERNELS: dict[str, tuple[Callable[..., None], Callable[..., tuple[float, ...]]]] = {
-    "sgd": (_sgd, lambda *, eta: (eta,)),
-    "momentum": (_momentum, lambda *, eta, mu: (eta, mu)),
-    "nesterov": (_nesterov, lambda *, eta, mu: (eta, mu)),
-    "adam": (_adam, _adam_constants),
-    "nadam": (_nadam, _nadam_constants),
-    "adamax": (_adamax, _adamax_constants),
-    "adadelta": (_adadelta, lambda *, eta, rho, epsilon: (rho, 1.0 - rho, epsilon, eta)),
-    "lion": (_lion, lambda *, eta, beta1, beta2: (beta1, 1.0 - beta1, beta2, 1.0 - beta2, eta, 0.0)),
-    "rmsprop": (_rmsprop, lambda *, eta, rho, epsilon: (rho, 1.0 - rho, epsilon, eta)),
-    "adagrad": (_adagrad, lambda *, eta, epsilon: (epsilon, eta)),
-    "l2_decay": (_l2_decay, lambda *, rate: (rate,)),
+KERNELS: dict[str, Callable[..., None]] = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "nesterov": _nesterov,
+    "adam": _adam,
+    "nadam": _nadam,
+    "adamax": _adamax,
+    "adadelta": _adadelta,
+    "lion": _lion,
+    "rmsprop": _rmsprop,
+    "adagrad": _adagrad,
+    "l2_decay": _l2_decay,
 }
 
 
 def _twin(name: str) -> Callable[..., None]:
-    (kernel, constants), blocked = KERNELS[name], update.TWINS[name]
+    kernel, constants, blocked = KERNELS[name], CONSTANTS[name], update.TWINS[name]
 
     @functools.wraps(blocked)
     def fused(w: np.ndarray, *arrays: np.ndarray, **named: Any) -> None:

@@ -1,0 +1,425 @@
+"""All that has to be run on a real GPU, in one call of under ten minutes: is it right, and how long does it take?
+
+    python benchmarks/gpu_check.py FOLDER [--minutes 9] [--only PART ...]
+
+Each part writes FOLDER/<part>.json as soon as it is done, and what fails is written there too; FOLDER/summary.json says
+how each went. The exit status is 0 only if all went well. Written where there was no GPU: not yet run on one.
+"""
+
+import argparse
+import inspect
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+
+from gpunn import ops
+from gpunn.device import probe_cuda, to_host
+from gpunn.environment import versions
+from gpunn.kernels.common import CONSTANTS
+from gpunn.kernels.cuda import TWINS, module, product, twins
+
+HERE = Path(__file__).resolve().parent.parent
+rng = np.random.default_rng(0)
+SHAPES = [(32, 128), (1024, 1024), (16384, 10), (4099, 257), (8192, 4096)]  # the last for the rate of the memory
+RUNS = 20  # of what is timed
+IMAGES = (256, 24, 24, 32)
+PRODUCTS = [(32, 784, 128), (1024, 784, 1024), (1024, 1024, 1024), (1024, 1024, 10), (16384, 784, 1024), (4096,) * 3]
+NEAR = {"float32": 2e-5, "tf32": 5e-3, "bfloat16": 2e-2, "float64": 1e-11}  # errors, as parts of the largest number
+NETWORKS = [
+    ("784-30-10", [10]),
+    ("784-128-10", [32, 128, 1024]),
+    ("784-1024-1024-10", [128, 1024, 16384]),
+    ("cnn", [64, 1024]),
+]
+
+
+def cp():
+    return module.cupy()
+
+
+def normal(shape, dtype="float32"):
+    return cp().asarray(rng.standard_normal(shape).astype(dtype))
+
+
+def microseconds(f, runs=RUNS):
+    """The time of f on the device, the mean of `runs` after two to warm up."""
+    for _ in range(2):
+        f()
+    return 1e3 * product._time(lambda: [f() for _ in range(runs)]) / runs
+
+
+def host_microseconds(f, runs=10 * RUNS):
+    """The time until f returns, without waiting for the device."""
+    f()
+    start = time.perf_counter()
+    for _ in range(runs):
+        f()
+    taken = (time.perf_counter() - start) / runs
+    cp().cuda.Device().synchronize()
+    return 1e6 * taken
+
+
+def error(got, wanted):
+    """The largest difference, as a part of the largest number."""
+    got, wanted = got.astype("float64"), wanted.astype("float64")
+    return float(abs(got - wanted).max()) / (float(abs(wanted).max()) or 1.0)
+
+
+# --- the parts: each returns what is written, and whether all is well
+
+
+def environment():
+    runtime = cp().cuda.runtime
+    properties = runtime.getDeviceProperties(0)
+    library = product._library()
+    return {
+        "device": properties["name"].decode(),
+        "processors": properties["multiProcessorCount"],
+        "capability": [properties["major"], properties["minor"]],
+        "driver": runtime.driverGetVersion(),
+        "runtime": runtime.runtimeGetVersion(),
+        "versions": versions(),
+        "cublaslt": library is not None,
+    }, library is not None
+
+
+def compiling():
+    """Seconds to compile all kernels for a type, or to find them in CuPy's cache."""
+    found = {}
+    for dtype in module.TYPES:
+        start = time.perf_counter()
+        module._module(dtype).get_function("gn_relu")
+        found[dtype] = time.perf_counter() - start
+    return found, True
+
+
+def pytest(folder, name, seconds, *arguments):
+    report = folder / f"{name}.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *arguments]
+    start = time.perf_counter()
+    try:
+        ran = subprocess.run(command, cwd=HERE, timeout=seconds, capture_output=True, text=True)
+        last, status = ran.stdout[-3000:], ran.returncode
+    except subprocess.TimeoutExpired as late:
+        last, status = (late.stdout or b"").decode(errors="replace")[-3000:], None
+    found = {"seconds": time.perf_counter() - start, "status": status, "output": last}
+    if report.exists():
+        suite = next(ElementTree.parse(report).iter("testsuite"))
+        found |= {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+        found["failed"] = [
+            {"test": f"{case.get('classname')}::{case.get('name')}", "message": problem.get("message", "")[:500]}
+            for case in suite.iter("testcase")
+            for problem in [*case.iter("failure"), *case.iter("error")]
+        ]
+    return found, status == 0
+
+
+def kernels():
+    """Twins beside their references, both on the device: errors, and microseconds of each."""
+    rows = []
+
+    def compare(name, *args, near=NEAR["float32"], **named):
+        ours, theirs = ([a.copy() if hasattr(a, "copy") else a for a in args] for _ in range(2))
+        got, wanted = TWINS[name](*ours, **named), getattr(ops, name).reference(*theirs, **named)
+        pairs = [*zip(ours, theirs, strict=True)]
+        if isinstance(wanted, tuple):
+            pairs += zip(got, wanted, strict=True)
+        elif wanted is not None:
+            pairs.append((got, wanted))
+        worst = max(error(g, w) for g, w in pairs if w is not None)
+        row = {"op": name, "shape": list(args[0].shape), "error": worst, "ok": worst <= near}
+        row["twin_us"] = microseconds(lambda: TWINS[name](*ours, **named))
+        row["reference_us"] = microseconds(lambda: getattr(ops, name).reference(*theirs, **named))
+        row["twin_host_us"] = host_microseconds(lambda: TWINS[name](*ours, **named))
+        rows.append(row)
+
+    alpha = {"leaky_relu": {"alpha": 0.1}, "elu": {"alpha": 1.0}}
+    steps = {"eta": 1e-3, "mu": 0.9, "beta1": 0.9, "beta2": 0.999, "rho": 0.9, "epsilon": 1e-8, "t": 3, "rate": 0.1}
+    for shape in SHAPES:
+        x, dy = normal(shape), normal(shape)
+        labels = cp().asarray(rng.integers(0, shape[1], shape[0]))
+        for name in twins.ACTIVATIONS if shape in SHAPES[1:2] else ("relu", "gelu", "sigmoid"):
+            compare(name, x, **alpha.get(name, {}))
+            compare(f"{name}_backward", dy, x * x + 0.01, **alpha.get(name, {}), near=1e-4)  # with what y may be
+        p = ops.softmax.reference(x)
+        compare("softmax", x)
+        compare("softmax_backward", dy, p)
+        compare("softmax_cross_entropy", x, labels)
+        compare("softmax_cross_entropy_backward", p, labels)
+        compare("sigmoid_cross_entropy", x, p)
+        compare("dropout", x, rate=0.3, key=(1, 2), step=3)
+        compare("scale_shift", x, x[0], dy[0])
+        compare("scale_shift_backward", dy, x, x[0], near=1e-4)
+        for axes in ((-1,), (0,)):
+            compare("normalize", x, axes=axes, epsilon=1e-5)
+            y, r, *_ = ops.normalize.reference(x, axes=axes, epsilon=1e-5)
+            compare("normalize_backward", dy, y, r, axes=axes)
+        compare("clip_by_norm", x.reshape(-1), limit=1.0)
+        for name in CONSTANTS:
+            of = inspect.signature(getattr(ops, name)).parameters.values()
+            arrays = [abs(normal(x.size)) for parameter in of if parameter.kind is parameter.POSITIONAL_ONLY]
+            compare(name, *arrays, **{p.name: steps[p.name] for p in of if p.kind is p.KEYWORD_ONLY})
+    images = normal(IMAGES)
+    for name in ("max_pool2d", "avg_pool2d"):
+        named = {"window": (2, 2), "stride": (2, 2)}
+        compare(name, images, **named)
+        y = TWINS[name](images, **named)
+        compare(f"{name}_backward", y, *((images, y) if name == "max_pool2d" else (images,)), **named)
+    W = normal((3, 3, IMAGES[3], 64))
+    compare("conv2d", images, W, W[0, 0, 0], near=1e-4)
+    compare("conv2d_backward", TWINS["conv2d"](images, W), images, W, near=1e-3)
+    data = cp().asarray(rng.integers(0, 256, (6000, 784), dtype=np.uint8))
+    numbers = cp().asarray(rng.integers(0, 6000, 1024))
+    wrong = error(twins.gather(data, numbers, "float32"), data[numbers].astype("float32") / 255)
+    taken = microseconds(lambda: twins.gather(data, numbers, "float32"))
+    rows.append({"op": "gather", "shape": [1024, 784], "error": wrong, "ok": wrong <= 1e-6, "twin_us": taken})
+    return {"rows": rows}, all(row["ok"] for row in rows)
+
+
+def products():
+    """Products against float64 on the host or the device: types, transposes, epilogues; times beside CuPy's product."""
+    rows = []
+    for n, k, m in PRODUCTS:
+        for precision in NEAR:
+            dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+            product.use_tf32(precision == "tf32")
+            a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
+            a, b = a64.astype(dtype), b64.astype(dtype)
+            a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
+            wanted = cp().matmul(a64, b64)
+            for left, right in itertools.product((False, True), repeat=2):
+                x = cp().ascontiguousarray(a.T).T if left else a
+                y = cp().ascontiguousarray(b.T).T if right else b
+                row = {"shape": [n, k, m], "precision": precision, "transposed": [left, right]}
+                row["error"] = error(product.product(x, y), wanted)
+                row["ok"] = row["error"] <= NEAR[precision]
+                out = cp().empty((n, m), dtype)
+                row["first_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+                with product.tuning():
+                    product.product(x, y, out=out)
+                row["tuned_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+                row["tuned_error"] = error(out, wanted)
+                row["ok"] &= row["tuned_error"] <= NEAR[precision]
+                row["tflops"] = 2e-6 * n * k * m / row["tuned_us"]
+                row["cupy_us"] = microseconds(lambda x=x, y=y, out=out: cp().matmul(x, y, out=out))
+                row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+                rows.append(row)
+            rows += _epilogues(a, b, wanted, precision)
+    product.use_tf32(False)
+    nan = normal((32, 64)) * float("nan")
+    kept = bool(cp().isnan(product.product(nan, nan.T, epilogue="relu")).all())
+    return {"rows": rows, "relu_keeps_nan": kept}, all(row["ok"] for row in rows)
+
+
+NEAR_TYPE = {"tf32": "float32"}
+
+
+def _bfloat16():
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
+
+
+def _epilogues(a, b, z, precision):
+    """Each epilogue against the op in float64, and whether cuBLASLt itself does it."""
+    n, m = z.shape
+    bias = normal(m, "float64").astype(a.dtype)
+    total = z + bias.astype("float64")
+    mask, kept = product.mask_for(n, m), cp().empty((n, m), a.dtype)
+    gradient = cp().empty(m, a.dtype)
+    above = total > 0
+    rows = []
+    for name, given, wanted, side in (
+        ("bias", {"bias": bias}, total, None),
+        ("relu", {"bias": bias}, total * above, None),
+        ("relu", {"bias": bias, "aux": mask}, total * above, None),
+        ("gelu", {"bias": bias}, ops.gelu.reference(total), None),
+        ("gelu", {"bias": bias, "aux": kept}, ops.gelu.reference(total), (kept, total)),
+        ("relu_backward", {"bias": gradient, "aux": mask}, z * above, (gradient, (z * above).sum(0))),
+        (
+            *("gelu_backward", {"bias": gradient, "aux": kept}, ops.gelu_backward.reference(z, total)),
+            (gradient, ops.gelu_backward.reference(z, total).sum(0)),
+        ),
+        ("bias_gradient", {"bias": gradient}, z, (gradient, b.astype("float64").sum(0))),
+    ):
+        number = product.EPILOGUES[name, "bias" in given, "aux" in given]
+        got = product.product(a, b, epilogue=name, **given)
+        worst = max(error(got, wanted), error(*side) if side else 0.0)
+        fused = [plan is not None for (_, spec), (plan, _) in product._plans.items() if spec.epilogue == number]
+        row = {"shape": [n, a.shape[1], m], "precision": precision, "epilogue": name, "aux": "aux" in given}
+        row |= {"error": worst, "ok": worst <= 5 * NEAR[precision], "fused": bool(fused and fused[-1])}
+        row["first_us"] = microseconds(lambda name=name, given=given: product.product(a, b, epilogue=name, **given))
+        with product.tuning():
+            product.product(a, b, epilogue=name, **given)
+        row["tuned_us"] = microseconds(lambda name=name, given=given: product.product(a, b, epilogue=name, **given))
+        if "aux" in given and name == "relu":
+            bits = np.unpackbits(to_host(mask), axis=1, count=m, bitorder="little")
+            row["mask_as_documented"] = float(np.mean(bits == to_host(above)))
+            row["ok"] &= row["mask_as_documented"] > 0.99  # numbers near 0 may be rounded to either side
+        rows.append(row)
+    return rows
+
+
+def capture():
+    """A forward and a backward pass of a layer inside a stream capture: replayed, the same bits as without."""
+    cupy = cp()
+    x, W, b = normal((64, 784)), normal((784, 128)), normal(128)
+    labels = cupy.asarray(rng.integers(0, 128, 64))
+    w = cupy.asarray(to_host(W))
+    m, v = cupy.zeros(w.size, "float32"), cupy.zeros(w.size, "float32")
+    held = {}
+
+    def step():
+        z = TWINS["linear"](x, w, b)
+        y = TWINS["gelu"](z)
+        y, mask = TWINS["dropout"](y, rate=0.1, key=(1, 2), step=3)
+        loss, p = TWINS["softmax_cross_entropy"](y, labels)
+        dy = TWINS["softmax_cross_entropy_backward"](p, labels)
+        dz = TWINS["gelu_backward"](TWINS["dropout_backward"](dy, mask), z)
+        _, dW, db = TWINS["linear_backward"](dz, x, w, need_dx=False)
+        norm = TWINS["clip_by_norm"](dW.reshape(-1), limit=1.0)
+        adam = {"eta": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 1}
+        TWINS["adam"](w.reshape(-1), dW.reshape(-1), m, v, **adam)
+        held.update(loss=loss, norm=norm, dW=dW, db=db)
+
+    def start():
+        w[...], m[...], v[...] = W, 0.0, 0.0
+
+    stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+    cupy.cuda.Device().synchronize()
+    with cupy.cuda.using_allocator(pool.malloc), stream:
+        start()
+        eager = []
+        for _ in range(3):
+            step()
+            eager.append([to_host(held[key]).copy() for key in ("loss", "norm", "dW", "db")])
+        stream.synchronize()
+        stream.begin_capture()
+        try:
+            step()
+        finally:
+            graph = stream.end_capture()
+        graph.upload(stream)
+        start()
+        same = []
+        for wanted in eager:
+            graph.launch(stream)
+            stream.synchronize()
+            got = [to_host(held[key]) for key in ("loss", "norm", "dW", "db")]
+            same.append([bool(np.array_equal(g, e)) for g, e in zip(got, wanted, strict=True)])
+        before = pool.total_bytes()
+        begun = time.perf_counter()
+        for _ in range(1000):
+            graph.launch(stream)
+        stream.synchronize()
+        replay = 1e3 * (time.perf_counter() - begun)
+        eager_us = host_microseconds(step)
+    found = {"same_bits": same, "replay_us": replay, "eager_us": eager_us, "grown_bytes": pool.total_bytes() - before}
+    return found, all(map(all, same))
+
+
+def steps(folder):
+    """Eager training steps with these kernels and without them."""
+    found, well = {}, True
+    for fast, (name, batches) in itertools.product("10", NETWORKS):
+        out = folder / f"bench-{name}-{fast}.json"
+        arguments = ["bench", name, "--batch-size", ",".join(map(str, batches)), "--device", "cuda", "--json", str(out)]
+        ran = subprocess.run(
+            [sys.executable, "-m", "gpunn", *arguments],
+            env=os.environ | {"GPUNN_FAST": fast, "PYTHONPATH": str(HERE)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        well &= ran.returncode == 0
+        key = f"{name}, {'kernels' if fast == '1' else 'CuPy alone'}"
+        found[key] = json.loads(out.read_text())["rows"] if out.exists() else ran.stderr[-2000:]
+    return found, well
+
+
+def peer():
+    """The same steps in PyTorch, eager, where it is installed and sees the GPU."""
+    try:
+        import torch
+    except ImportError:
+        return {"skipped": "PyTorch is not installed"}, True
+    if not torch.cuda.is_available():
+        return {"skipped": "PyTorch sees no GPU"}, True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    found = {}
+    for name, batches in NETWORKS[1:3]:
+        sizes = [int(size) for size in name.split("-")]
+        for batch in batches:
+            layers = [torch.nn.Linear(i, o) for i, o in itertools.pairwise(sizes)]
+            stack = [layer for pair in zip(layers, [torch.nn.ReLU() for _ in layers], strict=True) for layer in pair]
+            net = torch.nn.Sequential(*stack[:-1]).cuda()
+            optimizer = torch.optim.Adam(net.parameters(), 1e-6, fused=True)
+            x, y = torch.rand(batch, sizes[0]).cuda(), torch.randint(sizes[-1], (batch,)).cuda()
+
+            def step(net=net, optimizer=optimizer, x=x, y=y):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(net(x), y).backward()
+                optimizer.step()
+
+            for _ in range(20):
+                step()
+            torch.cuda.synchronize()
+            begun = time.perf_counter()
+            for _ in range(200):
+                step()
+            torch.cuda.synchronize()
+            found[f"{name}, batch {batch}"] = {"step_us": 1e6 * (time.perf_counter() - begun) / 200}
+    return {"torch": torch.__version__, "eager, fused Adam, float32": found}, True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the results go")
+    parser.add_argument("--minutes", type=float, default=9.0, help="parts that are not begun by then are left out")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="these parts alone")
+    given = parser.parse_args()
+    until = time.perf_counter() + 60 * given.minutes
+    folder = given.folder.resolve()
+    parts = {
+        "environment": environment,
+        "compiling": compiling,
+        "kernel-tests": lambda: pytest(folder, "kernel-tests", 150, "tests/kernels/cuda"),
+        "capture": capture,
+        "products": products,
+        "kernels": kernels,
+        "steps": lambda: steps(folder),
+        "peer": peer,
+        "suite": lambda: pytest(  # last, with all the time that is left
+            *(folder, "suite", max(10.0, until - time.perf_counter()), "tests", "-k", "cuda", "-m", "not slow"),
+        ),
+    }
+    if unknown := set(given.only or ()) - set(parts):
+        parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(parts)}")
+    report = probe_cuda(0)
+    if not report.available:
+        sys.exit(f"there is no GPU to check: {report.reason}; to mend it: {report.fix}")
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = {}
+    for name in given.only or parts:
+        begun, late = time.perf_counter(), time.perf_counter() > until
+        try:
+            found, well = ({"skipped": "no time was left"}, False) if late else parts[name]()
+        except Exception:
+            found, well = {"error": traceback.format_exc()}, False
+        summary[name] = {"ok": well, "seconds": round(time.perf_counter() - begun, 1)}
+        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        print(f"{name:<14}{'ok' if well else 'FAILED':<8}{summary[name]['seconds']:>7.1f} s", flush=True)
+    sys.exit(not all(part["ok"] for part in summary.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Convolution for CuPy arrays as one matrix product: the window at all places as rows of a matrix (im2col).
+
+That matrix is made for as much of the batch at a time as fits in PIECE bytes. Checked as the product is. Not yet run on
+a GPU.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gpunn import ops
+from gpunn.kernels.cuda.module import blocks, empty, launch, plain
+from gpunn.kernels.cuda.product import product
+from gpunn.kernels.cuda.twins import sum_rows, windows
+from gpunn.ops._op import reference
+from gpunn.ops.conv import Pair
+
+__all__ = ["TWINS", "conv2d", "conv2d_backward"]
+
+Array = Any
+PIECE = 1 << 28
+
+
+def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
+    """`gpunn.ops.conv2d` for CuPy arrays."""
+    if not plain(x, W, *(() if b is None else (b,))):
+        return reference(ops.conv2d)(x, W, b, stride=stride, padding=padding)
+    M, size = W.shape[3], windows(x, W.shape[:2], stride, padding)[1]
+    y = empty((x.shape[0], *size, M), x.dtype)
+    for piece in _pieces(x, W, size):
+        columns = _columns(x[piece], W, stride, padding)
+        epilogue = "none" if b is None else "bias"
+        product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
+    return y
+
+
+def conv2d_backward(
+    dy: Array, x: Array, W: Array, *, stride: Pair = (1, 1), padding: Pair = (0, 0), need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """`gpunn.ops.conv2d_backward` for CuPy arrays: dW = columns^T dy, and dx collects dcolumns = dy W^T."""
+    if not plain(dy, x, W):
+        return reference(ops.conv2d_backward)(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
+    M = W.shape[3]
+    flat, dW = W.reshape(-1, M), empty((W.size // M, M), W.dtype)
+    dx = empty(x.shape, x.dtype) if need_dx else None
+    for piece in _pieces(x, W, dy.shape[1:3]):
+        rows = dy[piece].reshape(-1, M)
+        product(_columns(x[piece], W, stride, padding).T, rows, out=dW, beta=1.0 if piece.start else 0.0)
+        if dx is not None:
+            part, dcolumns = dx[piece], product(rows, flat.T)
+            geometry = windows(part, W.shape[:2], stride, padding)[0]
+            launch("col2im", x.dtype, blocks(part.size), part, dcolumns, *geometry)
+    return dx, dW.reshape(W.shape), sum_rows(dy.reshape(-1, M))
+
+
+def _pieces(x: Array, W: Array, size: tuple[int, ...]) -> Iterator[slice]:
+    """The batch in pieces of as many images as have PIECE bytes in their columns."""
+    images = max(1, PIECE // (math.prod(size) * W[..., 0].size * x.dtype.itemsize))
+    return (slice(first, min(first + images, x.shape[0])) for first in range(0, x.shape[0], images))
+
+
+def _columns(x: Array, W: Array, stride: Pair, padding: Pair) -> Array:
+    """(NPQ, UVC): in row npq the numbers that the window lies on to make pixel npq."""
+    U, V, C, _ = W.shape
+    if (U, V, stride, padding) == (1, 1, (1, 1), (0, 0)):
+        return x.reshape(-1, C)
+    geometry, (P, Q) = windows(x, (U, V), stride, padding)
+    columns = empty((x.shape[0] * P * Q, U * V * C), x.dtype)
+    launch("im2col", x.dtype, blocks(columns.size), columns, x, *geometry)
+    return columns
+
+
+TWINS: dict[str, Callable[..., Any]] = {"conv2d": conv2d, "conv2d_backward": conv2d_backward}

@@ -1,0 +1,58 @@
+"""The linear map for CuPy arrays: a matrix product with the bias in it, or the gradient of the bias beside it.
+
+Checked as the product is. Not yet run on a GPU.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gpunn import ops
+from gpunn.kernels.cuda.module import empty, plain
+from gpunn.kernels.cuda.product import product
+from gpunn.ops._op import reference
+
+__all__ = ["TWINS", "linear", "linear_backward"]
+
+Array = Any
+
+
+def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
+    """`gpunn.ops.linear` for CuPy arrays."""
+    shape = (*x.shape[:-1], W.shape[1])
+    if not plain(W, *(() if b is None else (b,))) or x.dtype != W.dtype or not x.size or not _takes(out, shape, x):
+        return reference(ops.linear)(x, W, b, out=out)
+    y = empty(shape, x.dtype) if out is None else out
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    product(rows, W, out=y.reshape(-1, W.shape[1]), epilogue="none" if b is None else "bias", bias=b)
+    return y
+
+
+def linear_backward(
+    dy: Array,
+    x: Array,
+    W: Array,
+    *,
+    need_dx: bool = True,
+    out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
+) -> tuple[Array | None, Array, Array]:
+    """`gpunn.ops.linear_backward` for CuPy arrays."""
+    out_dx, out_dW, out_db = out
+    if not (
+        plain(dy, W)
+        and (x.ndim, x.dtype) == (2, W.dtype)
+        and x.size
+        and _takes(out_dx, x.shape, x)
+        and _takes(out_dW, W.shape, x)
+        and _takes(out_db, W.shape[1:], x)
+    ):
+        return reference(ops.linear_backward)(dy, x, W, need_dx=need_dx, out=out)
+    dx = product(dy, W.T, out=out_dx) if need_dx else None
+    db = empty(W.shape[1:], W.dtype) if out_db is None else out_db
+    return dx, product(x.T, dy, out=out_dW, epilogue="bias_gradient", bias=db), db
+
+
+def _takes(out: Array | None, shape: tuple[int, ...], like: Array) -> bool:
+    return out is None or (out.shape == shape and out.dtype == like.dtype and out.flags.c_contiguous)
+
+
+TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward}

@@ -1,0 +1,98 @@
+"""The kernels of kernels.cu: compiled by NVRTC when first used, once for each data type, and kept on disk by CuPy.
+
+Checked: compiled for sm_80 and sm_90, arithmetic run on a CPU. Not yet run on a GPU; the numbers of blocks and threads
+are not tuned.
+"""
+
+import functools
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+__all__ = ["TYPES", "blocks", "cupy", "empty", "launch", "launch_columns", "launch_rows", "plain", "source"]
+
+TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "bfloat16": ("bf16", "float")}
+THREADS = 256
+MOST_BLOCKS = 2048
+CHUNKS = 64  # at most so many partial sums are added one after another
+
+
+@functools.cache
+def cupy() -> Any:
+    """CuPy, imported when it is first needed."""
+    import cupy
+
+    return cupy
+
+
+def source() -> str:
+    """The CUDA source of all kernels."""
+    return resources.files("gpunn.kernels.cuda").joinpath("kernels.cu").read_text(encoding="utf-8")
+
+
+def options(dtype: str) -> tuple[str, ...]:
+    """What the compiler is told for numbers of this type."""
+    stored, computed = TYPES[dtype]
+    return "-std=c++17", f"-DSTORED={stored}", f"-DCOMPUTED={computed}"
+
+
+@functools.cache
+def _module(dtype: str) -> Any:
+    return cupy().RawModule(code=source(), options=options(dtype))
+
+
+@functools.cache
+def _function(name: str, dtype: np.dtype) -> Any:
+    return _module(dtype.name).get_function(f"gn_{name}")
+
+
+@functools.cache  # NumPy takes two microseconds to name a data type
+def _known(dtype: np.dtype) -> bool:
+    return dtype.name in TYPES
+
+
+def plain(*arrays: Any) -> bool:
+    """Whether the kernels can be used: all of one type they know, each in one piece row after row, and not empty."""
+    dtype = arrays[0].dtype
+    for a in arrays:
+        if a.dtype != dtype or not a.flags.c_contiguous or not a.size:
+            return False
+    return _known(dtype)
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any) -> Any:
+    """A new array from CuPy's pool."""
+    return cupy().empty(shape, dtype)
+
+
+def blocks(n: int) -> int:
+    """How many blocks for n numbers: about four numbers a thread."""
+    return max(1, min(MOST_BLOCKS, -(-n // (4 * THREADS))))
+
+
+def launch(
+    name: str, dtype: np.dtype, grid: int | tuple[int, ...], *args: Any, threads: tuple[int, ...] = (THREADS,)
+) -> None:
+    """Run a kernel on the current stream. Arguments: arrays, whole numbers, floats; 0 for an array that is left out."""
+    _function(name, dtype)((grid,) if isinstance(grid, int) else grid, threads, args)
+
+
+def launch_rows(name: str, dtype: np.dtype, n: int, m: int, *args: Any) -> None:
+    """Run a kernel on n rows of m numbers: a warp for each row, or a block for each long one."""
+    rows = 8 if m <= 1024 else 1
+    launch(name, dtype, min(-(-n // rows), 1 << 16), *args, threads=(32, rows) if rows > 1 else (THREADS, 1))
+
+
+def launch_columns(name: str, dtype: np.dtype, n: int, m: int, *args: Any, sums: int = 1) -> tuple[Any, int]:
+    """Run a kernel that sums n rows of m columns in parts; returns the parts, (chunks, sums, m) of float64, and chunks.
+
+    The kernel takes the parts first, and n and m last.
+    """
+    width = min(32, 1 << (m - 1).bit_length())
+    high = THREADS // width
+    wide = -(-m // width)
+    chunks = max(1, min(CHUNKS, -(-n // (8 * high)), -(-1024 // wide)))
+    parts = empty((chunks, sums, m), np.float64)
+    launch(name, dtype, (wide, chunks), parts, *args, n, m, threads=(width, high))
+    return parts, chunks

@@ -1,0 +1,133 @@
+// CUDA kernels on a CPU, for the tests: g++ compiles this file, which includes kernels.cu. The threads of a block are
+// fibers that take turns. One runs until it has to wait for others, so a missing __syncthreads() shows: what another
+// thread should have written is not there yet. Blocks run one after another.
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <memory>
+#include <vector>
+
+struct Index { unsigned x, y, z; };
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static  // one block at a time
+
+static uint32_t __float_as_uint(float x) { uint32_t b; memcpy(&b, &x, 4); return b; }
+static float __uint_as_float(uint32_t b) { float x; memcpy(&x, &b, 4); return x; }
+
+namespace emulator {
+
+struct Barrier { unsigned members = 0, arrived = 0, turn = 0; };
+struct Fiber { ucontext_t context; Index thread; bool done; std::unique_ptr<char[]> stack; };
+
+static ucontext_t scheduler;
+static std::vector<Fiber> fibers;
+static std::vector<Barrier> warps;
+static std::vector<double> lanes;
+static Barrier block;
+static unsigned current;
+static bool progress;
+
+typedef long long Int;
+typedef void (*Kernel)(Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int, Int,
+                       double, double, double, double, double, double, double, double);
+static Kernel kernel;
+static const Int* I;
+static const double* D;
+
+static void wait(Barrier& b) {
+    const unsigned turn = b.turn;
+    if (++b.arrived == b.members) {
+        b.arrived = 0;
+        ++b.turn;
+    } else
+        while (b.turn == turn) swapcontext(&fibers[current].context, &scheduler);
+    progress = true;
+}
+
+static void body() {
+    // Pointers and whole numbers are passed apart from floats, so that their order among each other does not matter.
+    kernel(I[0], I[1], I[2], I[3], I[4], I[5], I[6], I[7], I[8], I[9], I[10], I[11], I[12], I[13], I[14], I[15], I[16],
+           I[17], I[18], I[19], D[0], D[1], D[2], D[3], D[4], D[5], D[6], D[7]);
+    fibers[current].done = progress = true;
+}
+
+static bool run_block(unsigned threads) {
+    block = Barrier{threads};
+    warps.assign((threads + 31) / 32, Barrier{});
+    for (unsigned t = 0; t < threads; ++t) {
+        Fiber& f = fibers[t];
+        ++warps[t / 32].members;
+        f.thread = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
+        f.done = false;
+        getcontext(&f.context);
+        f.context.uc_stack.ss_sp = f.stack.get();
+        f.context.uc_stack.ss_size = 1 << 15;
+        f.context.uc_link = &scheduler;
+        makecontext(&f.context, body, 0);
+    }
+    for (unsigned left = threads; left;) {
+        progress = false;
+        left = 0;
+        for (current = 0; current < threads; ++current)
+            if (!fibers[current].done) {
+                threadIdx = fibers[current].thread;
+                swapcontext(&scheduler, &fibers[current].context);
+                left += !fibers[current].done;
+            }
+        if (!progress) return false;  // some wait for others that have ended or wait elsewhere
+    }
+    return true;
+}
+
+// threadIdx is one variable for all fibers: put it back when a fiber goes on.
+static void wait_here(Barrier& b) {
+    wait(b);
+    threadIdx = fibers[current].thread;
+}
+
+}  // namespace emulator
+
+static void __syncthreads() { emulator::wait_here(emulator::block); }
+
+template <class X> X __shfl_xor_sync(unsigned, X v, int distance) {
+    using namespace emulator;
+    Barrier& warp = warps[current / 32];
+    lanes[current] = v;
+    wait_here(warp);
+    v = X(lanes[current ^ distance]);
+    wait_here(warp);
+    return v;
+}
+
+// Returns 0, or 1 if the threads of a block wait for each other for ever.
+extern "C" int launch(void* kernel, const unsigned* grid, const unsigned* threads, const long long* ints,
+                      const double* doubles) {
+    using namespace emulator;
+    emulator::kernel = reinterpret_cast<Kernel>(kernel);
+    I = ints;
+    D = doubles;
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {threads[0], threads[1], threads[2]};
+    const unsigned count = threads[0] * threads[1] * threads[2];
+    for (lanes.resize(count < 32 ? 32 : count); fibers.size() < count;) {
+        fibers.emplace_back();
+        fibers.back().stack.reset(new char[1 << 15]);
+    }
+    for (unsigned z = 0; z < grid[2]; ++z)
+        for (unsigned y = 0; y < grid[1]; ++y)
+            for (unsigned x = 0; x < grid[0]; ++x) {
+                blockIdx = {x, y, z};
+                if (!run_block(count)) return 1;
+            }
+    return 0;
+}
+
+#include KERNELS

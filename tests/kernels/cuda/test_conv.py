@@ -1,0 +1,38 @@
+"""Convolution by products, beside its reference; in one piece, and image by image."""
+
+import numpy as np
+import pytest
+
+from gpunn import ops
+from gpunn.kernels.cuda import conv
+from gpunn.kernels.cuda.conv import TWINS
+
+rng = np.random.default_rng(0)
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def normal(shape, dtype="float64"):
+    return rng.standard_normal(shape).astype(dtype)
+
+
+@dtypes
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding"),
+    [((2, 5, 6, 2), (3, 3, 2, 4), (1, 1), (0, 0)), ((3, 6, 5, 1), (2, 3, 1, 3), (2, 1), (1, 0)),
+     ((2, 4, 4, 8), (1, 1, 8, 4), (1, 1), (0, 0)), ((2, 7, 7, 4), (3, 2, 4, 3), (2, 3), (1, 2)),
+     ((2, 4, 4, 4), (1, 1, 4, 3), (2, 2), (0, 0))],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [1 << 28, 1])
+def test_convolution(gpu, lt, compare, monkeypatch, dtype, shape, kernel, stride, padding, piece):
+    monkeypatch.setattr(conv, "PIECE", piece)
+    x, W, b, near = normal(shape, dtype), normal(kernel, dtype), normal(kernel[-1], dtype), 3 * TOLERANCE[dtype]
+    X, V = gpu.asarray(x), gpu.asarray(W)
+    named = {"stride": stride, "padding": padding}
+    y = ops.conv2d.reference(x, W, b, **named)
+    dy = normal(y.shape, dtype)
+    compare(TWINS["conv2d"](X, V, gpu.asarray(b), **named), y, near)
+    compare(TWINS["conv2d"](X, V, **named), ops.conv2d.reference(x, W, **named), near)
+    for need_dx in (True, False):
+        got = TWINS["conv2d_backward"](gpu.asarray(dy), X, V, need_dx=need_dx, **named)
+        compare(got, ops.conv2d_backward.reference(dy, x, W, need_dx=need_dx, **named), near)
