@@ -117,4 +117,6 @@ _products_on_one_thread = _OneThread()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child process
-    os.register_at_fork(after_in_child=_products_on_one_thread.__init__)  # nor do they leave it there  # type: ignore[misc]
+    os.register_at_fork(
+        after_in_child=lambda: _OneThread.__init__(_products_on_one_thread)
+    )  # nor do they leave it there
