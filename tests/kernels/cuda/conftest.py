@@ -166,8 +166,7 @@ class StandIn:
 
     def MatmulAlgoGetHeuristic(self, handle, desc, a, b, c, d, preference, count, found, n):
         assert handle.value in self.things
-        for thing, number in ((b, 6), (a, 5), (c, 7)):
-            assert self.things[preference.value][number] >= np.dtype(self.dtype(thing)).itemsize
+        self.aligned = [self.things[preference.value][number] for number in (5, 6, 7, 8)]
         if self.things[desc.value][7] in self.refuses:
             return 15
         n._obj.value = min(count, 3)

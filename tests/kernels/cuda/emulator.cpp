@@ -73,37 +73,38 @@ static bool run_block(unsigned threads) {
         f.context.uc_link = &scheduler;
         makecontext(&f.context, body, 0);
     }
+    // One warp runs until all its threads wait for other warps, so that it is as far ahead of them as it can be.
     for (unsigned left = threads; left;) {
-        progress = false;
+        bool any = false;
         left = 0;
-        for (current = 0; current < threads; ++current)
-            if (!fibers[current].done) {
-                threadIdx = fibers[current].thread;
-                swapcontext(&scheduler, &fibers[current].context);
-                left += !fibers[current].done;
-            }
-        if (!progress) return false;  // some wait for others that have ended or wait elsewhere
+        for (unsigned warp = 0; warp < threads; warp += 32) {
+            do {
+                progress = false;
+                for (current = warp; current < threads && current < warp + 32; ++current)
+                    if (!fibers[current].done) {
+                        threadIdx = fibers[current].thread;
+                        swapcontext(&scheduler, &fibers[current].context);
+                    }
+                any = any || progress;
+            } while (progress);
+        }
+        for (unsigned t = 0; t < threads; ++t) left += !fibers[t].done;
+        if (left && !any) return false;  // some wait for others that have ended or wait elsewhere
     }
     return true;
 }
 
-// threadIdx is one variable for all fibers: put it back when a fiber goes on.
-static void wait_here(Barrier& b) {
-    wait(b);
-    threadIdx = fibers[current].thread;
-}
-
 }  // namespace emulator
 
-static void __syncthreads() { emulator::wait_here(emulator::block); }
+static void __syncthreads() { emulator::wait(emulator::block); }
 
 template <class X> X __shfl_xor_sync(unsigned, X v, int distance) {
     using namespace emulator;
     Barrier& warp = warps[current / 32];
     lanes[current] = v;
-    wait_here(warp);
+    wait(warp);
     v = X(lanes[current ^ distance]);
-    wait_here(warp);
+    wait(warp);
     return v;
 }
 

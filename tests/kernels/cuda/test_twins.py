@@ -91,10 +91,10 @@ def test_bfloat16(gpu, compare):
 def test_rounding_to_bfloat16(gpu):
     bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
     x = rng.integers(0, 2**16, 20_000, dtype=np.uint16).view(bfloat16)
-    ones = np.full(x.shape, 1.0078125, bfloat16)  # a product that has to be rounded
+    ones = np.full(x.shape, 1.0234375, bfloat16)  # products that have to be rounded, some of them ties
     got = to_host(TWINS["dropout_backward"](gpu.asarray(x), gpu.asarray(ones)).view(np.uint16)).view(bfloat16)
     with np.errstate(all="ignore"):
-        wanted = (x.astype("float32") * np.float32(1.0078125)).astype(bfloat16)
+        wanted = (x.astype("float32") * np.float32(1.0234375)).astype(bfloat16)
     np.testing.assert_array_equal(got.astype(float), wanted.astype(float))
 
 
@@ -124,6 +124,17 @@ def test_philox(gpu, compare, size):
 def test_dropout_has_the_very_masks_of_the_op(gpu, compare, dtype, shape):
     check(gpu, compare, "dropout", normal(shape, dtype), rate=0.3, **KEY, tolerance=1e-300)
     check(gpu, compare, "dropout_backward", normal(shape, dtype), normal(shape, dtype))
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_word_that_equals_the_limit_is_kept(gpu, compare, size):
+    places = np.zeros(1, np.int64)
+    word = int(
+        ops.philox.reference(places, counter=(0, KEY["step"] & 0xFFFFFFFF, KEY["step"] >> 32), key=KEY["key"])[0][0]
+    )
+    x = np.ones(size, "float32")
+    check(gpu, compare, "dropout", x, rate=word / 2**32, **KEY, tolerance=1e-300)
+    assert to_host(TWINS["dropout"](gpu.asarray(x), rate=word / 2**32, **KEY)[0])[0] > 1.0
 
 
 @dtypes
