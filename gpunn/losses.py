@@ -71,7 +71,7 @@ class Loss:
         return self.forward(z, y)[0]
 
     def each(self, z: Array, y: Array) -> Array:
-        """The loss of each row (N,), of which L is the mean. A loss of your own need not say it: this asks row by row."""
+        """The loss of each row (N,), of which L is the mean. This asks for each row alone; override it for speed."""
         xp = namespace(z)
         return xp.stack([xp.asarray(self.forward(z[n : n + 1, ...], y[n : n + 1, ...])[0]) for n in range(z.shape[0])])
 
@@ -454,7 +454,7 @@ class PoissonLoss(Loss):
 
 
 class Weighted(Loss):
-    """L = sum_n w_n l_n / sum_n w_n, l_n the loss of row n by `loss`: a row of weight 2 counts as if it were there twice.
+    """L = sum_n w_n l_n / sum_n w_n, l_n the loss of row n by `loss`: a row of weight 2 counts as if there twice.
 
         trainer = gn.Trainer(net, gn.losses.Weighted(gn.SoftmaxCrossEntropy()))
         trainer.fit((X, (Y, w)))

@@ -75,10 +75,9 @@ class Trainer:
     ) -> None:
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
-        self.loss: Loss = instance("loss", SoftmaxCrossEntropy if loss is None else loss, Loss)
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
-        self._loss = pair(net, self.loss)
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
@@ -92,6 +91,16 @@ class Trainer:
         self.epoch = self.batch = self.steps = 0
         self.losses, self.seconds = Mean(), 0.0
         self.order: dict[str, Any] = {}  # what decides which rows are in which batch
+
+    @property
+    def loss(self) -> Loss:
+        """What is made small. It may be changed between fits."""
+        return self._given_loss
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        self._given_loss: Loss = instance("loss", loss, Loss)
+        self._loss = pair(self.net, self._given_loss)
 
     # --- training
 
