@@ -23,6 +23,7 @@ otherwise. Errors are those of `gpunn.errors`, ValueErrors or TypeErrors all.
 
 import copy
 import inspect
+import itertools
 import math
 import sys
 import warnings
@@ -35,7 +36,7 @@ from gpunn import optim
 from gpunn.checks import instance, number, precision, whole
 from gpunn.device import Array, Device, device, device_of, namespace, to_host
 from gpunn.errors import DataError, DtypeError, LossMismatch, NotInitialised, OptionError, ShapeError
-from gpunn.layers import Dropout, Layer, Linear, Sequential
+from gpunn.layers import Dropout, Identity, Layer, Linear, Sequential, Sigmoid, activation
 from gpunn.losses import (
     FocalLoss,
     Hinge,
@@ -48,7 +49,6 @@ from gpunn.losses import (
     SoftmaxCrossEntropy,
     Weighted,
 )
-from gpunn.models import mlp
 from gpunn.optim import SGD, Adam, Optimizer
 from gpunn.rng import generator
 from gpunn.schedules import Schedule
@@ -166,14 +166,14 @@ class _Estimator:
         if self.early_stopping:
             rest, part = self._held_out(y, seed)
             (x, y, w), held_out = _rows((x, y, w), rest), _rows((x, y, w), part)
+        rng = _legacy(seed + (self.t_ if go_on else 0))  # if it goes on, with other orders of the rows than before
         if go_on:
-            self._begin_again(x, self._trainer.net, seed + self.t_)  # other orders of the rows than before
+            self._begin_again(x, self._trainer.net, seed + self.t_)
         else:
-            self._begin(x, seed)
-        self.n_iter_ = 0
+            self._begin(x, seed, rng)
         progress = _Progress(self, held_out)
         try:
-            self._run(progress, x, y, w, epochs)
+            self._run(progress, x, y, w, epochs, rng)
         except KeyboardInterrupt:
             _warn("UserWarning", f"training was interrupted after {self.n_iter_} epochs; the weights are kept")
         else:
@@ -191,15 +191,17 @@ class _Estimator:
         first = not self.__sklearn_is_fitted__()
         x, y, w = self._data(X, y, sample_weight, first)
         if first:
-            self._begin(x, _seed(self.random_state))
-        self.n_iter_ = 0
-        self._run(_Progress(self), x, y, w, epochs=1)
+            seed = _seed(self.random_state)
+            self._begin(x, seed, rng := _legacy(seed))
+        else:
+            rng = _legacy(self._trainer.seed + self.t_)
+        self._run(_Progress(self), x, y, w, 1, rng)
         return self
 
-    def _begin(self, x: Array, seed: int) -> None:
+    def _begin(self, x: Array, seed: int, rng: np.random.RandomState) -> None:
         """A new network, and nothing known of its training yet."""
         self.t_, self.loss_curve_, self.validation_scores_ = 0, [], None
-        self._begin_again(x, self._network(x, seed), seed)
+        self._begin_again(x, self._network(x, rng), seed)
 
     def _begin_again(self, x: Array, net: Layer, seed: int) -> None:
         """A new Trainer for the network."""
@@ -221,13 +223,13 @@ class _Estimator:
         self._came_from = device_of(x).name
         self.n_outputs_ = n_out
 
-    def _run(self, progress: "_Progress", x: Array, y: Any, w: Any, epochs: int) -> None:
+    def _run(self, progress: "_Progress", x: Array, y: Any, w: Any, epochs: int, rng: np.random.RandomState) -> None:
         trainer, n = self._trainer, x.shape[0]
+        self.n_iter_ = 0
         size = 200 if self.batch_size == "auto" else whole("batch_size", self.batch_size, at_least=1)
         size = min(size, n)
         if not isinstance(self.solver, Optimizer):  # else it has its own
-            weight = size if w is None else size * float(np.mean(w))
-            trainer.optimizer.weight_decay = number("alpha", self.alpha, at_least=0.0) / weight
+            progress.alpha = number("alpha", self.alpha, at_least=0.0) / (1.0 if w is None else float(np.mean(w)))
         loss = trainer.loss.loss if isinstance(trainer.loss, Weighted) else trainer.loss
         trainer.loss = loss if w is None else Weighted(loss)
         given = self.callbacks
@@ -235,7 +237,7 @@ class _Estimator:
             (x, y if w is None else (y, w)),
             epochs=epochs,
             batch_size=size,
-            shuffle=bool(self.shuffle),
+            shuffle=_Shuffled(rng) if self.shuffle else False,
             verbose=bool(self.verbose),
             callbacks=[progress, *([given] if isinstance(given, Callback | type) else given or ())],
         )
@@ -306,6 +308,7 @@ class _Estimator:
             )
         return x
 
+    _unit = 1.0  # of the loss that is reported, and that tol is held against
     _flat_rows = True  # whether a row must be a row of numbers, not an image say
 
     def _check_names(self, names: np.ndarray | None, first: bool) -> None:
@@ -418,7 +421,7 @@ class _Estimator:
     def _check_outputs(self, n_out: int, loss: Loss) -> None:
         raise NotImplementedError
 
-    def _network(self, x: Array, seed: int) -> Layer:
+    def _network(self, x: Array, rng: np.random.RandomState) -> Layer:
         raise NotImplementedError
 
     def _score(self, outputs: Array, y: np.ndarray, w: np.ndarray | None) -> float:
@@ -434,43 +437,55 @@ class _Progress(Callback):
 
     def __init__(self, estimator: _Estimator, held_out: Any = None) -> None:
         self.estimator, self.held_out = estimator, held_out
+        self.alpha: float | None = None  # alpha over the mean weight of a row; None where the optimiser has its own
         self.tol = number("tol", estimator.tol, at_least=0.0)
         patience = estimator.n_iter_no_change
         self.patience = patience if patience == math.inf else whole("n_iter_no_change", patience, at_least=1)
         self.best_weights: dict[str, Array] | None = None
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
-        self.batches, self.squares = batches, 0.0
-        self.square = self._square(trainer)
+        self.rows, self.size = trainer.order["rows"], trainer.order["batch_size"]
+        self.penalty: Array = 0.0
+        self._look_ahead(trainer)
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.optimizer.weight_decay:
-            self.squares += self.square / self.batches
-            self.square = self._square(trainer)
+        self.penalty += self.next
+        self._look_ahead(trainer)
 
-    def _square(self, trainer: Trainer) -> Array:
-        store = trainer.net.store
+    def _look_ahead(self, trainer: Trainer) -> None:
+        """The penalty of the batch that comes next, and the weight decay that is its gradient."""
+        first = trainer.batch * self.size
+        n = min(self.size, self.rows - first if first < self.rows else self.rows)  # at the end of an epoch: of the next
+        if self.alpha is not None:
+            trainer.optimizer.weight_decay = self.alpha / n
+        store, rate = trainer.net.store, trainer.optimizer.weight_decay
         w = store.values[store.decaying]
-        return store.device.xp.vecdot(w, w)  # on a GPU nothing waits for it
+        self.next = 0.5 * rate * n / self.rows * store.device.xp.vecdot(w, w) if rate else 0.0  # no GPU waits for it
 
     def on_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         e = self.estimator
         e.n_iter_ += 1
         e.t_ += trainer.order["rows"]
-        e.loss_ = row["loss"] + 0.5 * trainer.optimizer.weight_decay * float(self.squares)
-        self.squares = 0.0
+        e.loss_ = row["loss"] * e._unit + float(self.penalty)
+        self.penalty = 0.0
         e.loss_curve_.append(e.loss_)
         better = self._by_loss() if self.held_out is None else self._by_score(trainer, row)
         e._no_better = 0 if better else e._no_better + 1
         by_name = e.solver == "sgd"  # as in scikit-learn: for others `learning_rate` says nothing
         if by_name and e.learning_rate == "invscaling":
-            trainer.optimizer.scale = (e.t_ + 1) ** -number("power_t", e.power_t, at_least=0.0)
+            self._scale(trainer, (e.t_ + 1) ** -number("power_t", e.power_t, at_least=0.0))
         if e._no_better > self.patience:
             e._no_better = 0
             if by_name and e.learning_rate == "adaptive" and row["lr"] > 1e-6:
-                trainer.optimizer.scale /= 5.0
+                self._scale(trainer, trainer.optimizer.scale / 5.0)
             else:
                 trainer.stop = True
+
+    def _scale(self, trainer: Trainer, scale: float) -> None:
+        """Change the learning rate. scikit-learn's velocity is eta v and keeps its length where eta becomes less."""
+        if "v" in trainer.state:
+            trainer.state["v"] *= trainer.optimizer.scale / scale
+        trainer.optimizer.scale = scale
 
     def _by_loss(self) -> bool:
         e = self.estimator
@@ -710,6 +725,7 @@ class _Regressor(_Estimator):
         if not first and columns != self._columns:
             raise ShapeError(f"y is of shape {y.shape}, unlike before: there were {self._columns or 1} columns")
         self._columns = columns
+        self._unit = 1.0 / (columns or 1) if self.loss == "squared_error" else 1.0
         return y.reshape(y.shape[0], -1)
 
     def _loss(self, n_out: int | None = None) -> Loss:
@@ -738,13 +754,37 @@ class _Regressor(_Estimator):
 # Which network
 
 
+class _Drawn:
+    """Initial numbers from U(-bound, bound), drawn one layer after another as scikit-learn draws them."""
+
+    def __init__(self, rng: np.random.RandomState, bound: float) -> None:
+        self.rng, self.bound = rng, bound
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        return self.rng.uniform(-self.bound, self.bound, shape)
+
+
+class _Shuffled:
+    """The order of the rows in each epoch: that of the epoch before, shuffled, as scikit-learn does it."""
+
+    def __init__(self, rng: np.random.RandomState) -> None:
+        self.rng = rng
+        self.order: np.ndarray | None = None
+
+    def __call__(self, epoch: int, n: int) -> np.ndarray:
+        places = np.arange(n)
+        self.rng.shuffle(places)
+        self.order = places if self.order is None else self.order[places]
+        return self.order
+
+
 class _MLP(_Estimator):
     hidden_layer_sizes: int | Sequence[int]
     activation: Any
     dropout: float | Sequence[float]
     _n_out: Callable[[Loss], int]
 
-    def _network(self, x: Array, seed: int) -> Layer:
+    def _network(self, x: Array, rng: np.random.RandomState) -> Layer:
         given = self.hidden_layer_sizes
         hidden = [
             whole("hidden_layer_sizes", n, at_least=1) for n in (given if isinstance(given, Iterable) else [given])
@@ -754,13 +794,18 @@ class _MLP(_Estimator):
         rates = self.dropout if isinstance(self.dropout, list | tuple) else [self.dropout] * len(hidden)
         if len(rates) != len(hidden):
             raise OptionError(f"dropout names {len(rates)} rates for {len(hidden)} hidden layers")
+        if len(kinds) != len(hidden):
+            raise OptionError(f"activation names {len(kinds)} functions for {len(hidden)} hidden layers")
         loss = self._loss()
-        net = mlp([x.shape[1], *hidden, self._n_out(loss)], hidden=kinds, output=loss.output)
-        layers: list[Layer] = []
-        for i, layer in enumerate(net.layers):
-            layers.append(layer)
-            if i % 2 and (rate := number("dropout", rates[i // 2], at_least=0.0, below=1.0)):
-                layers.append(Dropout(rate))
+        sizes, layers = [x.shape[1], *hidden, self._n_out(loss)], list[Layer]()
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+            function = activation(kinds[min(i, len(hidden) - 1)]) if hidden else Identity()
+            numbers = _Drawn(rng, math.sqrt((2.0 if isinstance(function, Sigmoid) else 6.0) / (n_in + n_out)))
+            layers.append(Linear(n_in, n_out, init=numbers, bias_init=numbers))
+            if i < len(hidden):
+                layers.append(function)
+                if rate := number("dropout", rates[i], at_least=0.0, below=1.0):
+                    layers.append(Dropout(rate))
         return Sequential(*layers, output=loss.output)
 
     @property
@@ -788,7 +833,7 @@ class _Net(_Estimator):
     _flat_rows = False
     _n_out: Callable[[Loss], int]
 
-    def _network(self, x: Array, seed: int) -> Layer:
+    def _network(self, x: Array, rng: np.random.RandomState) -> Layer:
         if isinstance(self.net, Layer):
             return copy.deepcopy(self.net)
         if not callable(self.net):
@@ -835,8 +880,12 @@ class MLPClassifier(_Classifier, _MLP):
 
     After fit there are classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_,
     best_validation_score_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_ (of a
-    frame) as in scikit-learn, and net_ and history_, the network and the Trainer's history. Where scikit-learn differs:
-    initial weights are those of `gn.mlp`; solver "lbfgs" is refused; one class alone is refused.
+    frame) as in scikit-learn, and net_ and history_, the network and the Trainer's history.
+
+    From the same random_state come the initial weights and the orders of the rows that scikit-learn has, and the steps
+    are its steps: the weights differ by rounding, and for "adam" by where epsilon is added. They part where rows are
+    held out, which are chosen in another way, and with weights of rows in several batches (see gn.losses.Weighted).
+    What it has and this has not: the solver "lbfgs", and y of one class alone.
     """
 
     def __init__(
@@ -877,8 +926,9 @@ class MLPClassifier(_Classifier, _MLP):
 class MLPRegressor(_Regressor, _MLP):
     """A multilayer perceptron that tells numbers, with the parameters of scikit-learn's MLPRegressor, and more.
 
-    `loss` is "squared_error" (half the square, summed over the columns of y), "absolute_error", "huber", "poisson" for
-    counts, or a loss of gpunn's; `early_stopping` goes by R^2. All else is as in MLPClassifier, but for classes.
+    `loss` is "squared_error" (half the square; the gradient is that of its sum over the columns of y, loss_ and
+    loss_curve_ have its mean: both as in scikit-learn), "absolute_error", "huber", "poisson" for counts, or a loss of
+    gpunn's. `early_stopping` goes by R^2. All else is as in MLPClassifier, but for classes.
     """
 
     def __init__(
@@ -1016,6 +1066,11 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
     return whole("random_state", random_state)
+
+
+def _legacy(seed: int) -> np.random.RandomState:
+    """scikit-learn's generator: from the same seed its initial weights and its orders of the rows come."""
+    return np.random.RandomState(seed % 2**32)
 
 
 def _named_loss(given: Any, known: dict[str, type[Loss]], *others: str) -> Loss:
