@@ -620,7 +620,7 @@ class _Classifier(_Estimator):
             self.classes_ = np.arange(y.shape[1]) if several else _unique(y)
             self._several = several
         if len(self.classes_) < 2:
-            raise DataError(f"y has one class, {self.classes_[0]!r}: a classifier needs two classes or more")
+            raise DataError(f"y has one class, {self.classes_.tolist()[0]!r}: a classifier needs two classes or more")
         if several != self._several or (several and y.shape[1] != len(self.classes_)):
             raise ShapeError(f"y is of shape {y.shape}, unlike before: there were {len(self.classes_)} classes")
         if several:
@@ -632,7 +632,7 @@ class _Classifier(_Estimator):
             )
         wrong = ~np.isin(y, self.classes_)
         if wrong.any():
-            raise DataError(f"y has the class {y[wrong][0]!r}, which is not among the classes {self.classes_}")
+            raise DataError(f"y has the class {y[wrong].tolist()[0]!r}, which is not among the classes {self.classes_}")
         return np.searchsorted(self.classes_, y).astype(np.int64)
 
     def _with_class_weights(self, y: np.ndarray, w: np.ndarray | None) -> np.ndarray | None:

@@ -58,7 +58,7 @@ def test_parameters_have_names(kind):
     ("options", "message"),
     [
         ({"solver": "lbfgs"}, "takes all rows at every step, and gpunn trains in batches: use 'adam' or 'sgd'"),
-        ({"solver": "adan"}, "solver 'adan' is not known; expected adadelta, .*sgd, or an Optimizer"),
+        ({"solver": "adan"}, "solver 'adan' is not known; expected sgd, .*muon, or an Optimizer"),
         ({"learning_rate": "cosine"}, "learning_rate 'cosine' is not known; expected constant.*schedule"),
         ({"learning_rate_init": 0.0}, "learning_rate_init must be above 0"),
         ({"alpha": -1.0}, "alpha must be at least 0"),
@@ -310,9 +310,9 @@ def test_early_stopping_holds_rows_out_and_puts_the_best_weights_back(kind, y):
     assert net.t_ == net.n_iter_ * 96
     if kind is gn.MLPClassifier:
         counts = [np.sum(LABELS[part] == label) for label in net.classes_]
-        np.testing.assert_allclose(counts, [0.2 * np.sum(LABELS == label) for label in net.classes_], atol=1.0)
+        np.testing.assert_allclose(counts, [0.2 * np.sum(label == LABELS) for label in net.classes_], atol=1.0)
         assert net.history_["valid_accuracy"] == net.validation_scores_
-    with pytest.raises(gn.DataError, match="validation_fraction=0.01 of 120 rows holds out 2|holds out 1"):
+    with pytest.raises(gn.DataError, match="validation_fraction=0.005 of 120 rows holds out 1"):
         kind(**QUICK, early_stopping=True, validation_fraction=0.005).fit(X, y)
     with pytest.raises(gn.OptionError, match="partial_fit does not support early_stopping"):
         kind(**QUICK, early_stopping=True).partial_fit(X, y, **({"classes": LABELS} if kind in CLASSIFIERS else {}))
@@ -358,7 +358,7 @@ def test_a_warm_start_goes_on(kind):
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, *REGRESSORS])
 def test_partial_fit_goes_on_from_call_to_call(kind):
     y, more = target(kind), {"classes": ["ash", "elm", "oak"]} if kind in CLASSIFIERS else {}
-    estimator = every(kind)
+    estimator = every(kind, learning_rate_init=0.02)
     if more:
         with pytest.raises(gn.DataError, match="first call of partial_fit needs classes="):
             estimator.partial_fit(X, y)
@@ -419,7 +419,8 @@ def test_a_weight_of_2_is_the_row_twice(kind):
         np.testing.assert_allclose(weighted.net_.state_dict()[name], value, rtol=1e-6, atol=1e-8)
     assert weighted.score(X, y, times) == pytest.approx(weighted.score(X[again], y[again]))
     np.testing.assert_allclose(
-        every(kind).fit(X, y, sample_weight=2.5).loss_curve_, every(kind).fit(X, y, np.full(120, 7.0)).loss_curve_
+        every(kind, alpha=0.0).fit(X, y, sample_weight=2.5).loss_curve_,
+        every(kind, alpha=0.0).fit(X, y, np.full(120, 7.0)).loss_curve_,
     )
 
 
@@ -429,7 +430,7 @@ def test_class_weights_are_weights_of_rows():
     by_row = gn.MLPClassifier(**QUICK).fit(X, LABELS, [share.get(label, 1.0) for label in LABELS.tolist()])
     assert given.loss_curve_ == by_row.loss_curve_
     balanced = gn.MLPClassifier(**QUICK, class_weight="balanced").fit(X, LABELS)
-    counts = {label: np.sum(LABELS == label) for label in share | {"oak": 1.0}}
+    counts = {label: np.sum(label == LABELS) for label in share | {"oak": 1.0}}
     by_row = gn.MLPClassifier(**QUICK).fit(X, LABELS, [40.0 / counts[label] for label in LABELS.tolist()])
     np.testing.assert_allclose(balanced.loss_curve_, by_row.loss_curve_)
 
@@ -516,7 +517,7 @@ def test_frames_have_names():
     mixed.values[3, 2] = "much"
     with pytest.raises(gn.DataError, match=r"the column 'c' of X does not hold numbers: could not convert.*'much'"):
         clf.fit(mixed, LABELS)
-    mixed.values[3, 2] = None
+    mixed.values[3, 2] = {}
     with pytest.raises(gn.DtypeError, match="the column 'c' of X does not hold numbers"):
         clf.fit(mixed, LABELS)
 
@@ -535,7 +536,7 @@ def test_frames_have_names():
         (np.where(X > 2, np.nan, X), LABELS, gn.DataError, "the inputs contain NaN or infinity, first in row"),
         (X, NUMBERS, gn.DataError, "Unknown label type: continuous"),
         (X, np.where(X[:, 0] > 1, np.nan, 1.0), gn.DataError, "Input y contains NaN or infinity"),
-        (X, np.full(120, "ash"), gn.DataError, "y has one class, .*'ash'"),
+        (X, np.full(120, "ash"), gn.DataError, "y has one class, 'ash'"),
         (X, np.array([1, "a", None] * 40, dtype=object), gn.DtypeError, "y mixes labels of several kinds"),
         (X, np.stack([np.arange(120)] * 2, axis=1), gn.DataError, "must hold 0 and 1 alone, one column for each label"),
         (X, np.zeros((120, 2, 2)), gn.ShapeError, r"y must be of shape \(N,\), or \(N, L\)"),
