@@ -216,7 +216,7 @@ class _Estimator:
             net.to(where, dtype)
         else:
             net.init(seed, device=where, dtype=dtype)
-        n_out = net.infer(where.asarray(x[:1, ...], dtype)).shape[-1]
+        n_out = net.infer(where.zeros((1, *x.shape[1:]), dtype)).shape[-1]
         loss = self._loss(n_out)
         self._check_outputs(n_out, loss)
         self._trainer = Trainer(net, loss, self._optimizer(), device=where, seed=seed)
@@ -438,6 +438,7 @@ class _Progress(Callback):
     def __init__(self, estimator: _Estimator, held_out: Any = None) -> None:
         self.estimator, self.held_out = estimator, held_out
         self.alpha: float | None = None  # alpha over the mean weight of a row; None where the optimiser has its own
+        self.epsilon = number("epsilon", estimator.epsilon, above=0.0)
         self.tol = number("tol", estimator.tol, at_least=0.0)
         patience = estimator.n_iter_no_change
         self.patience = patience if patience == math.inf else whole("n_iter_no_change", patience, at_least=1)
@@ -458,6 +459,9 @@ class _Progress(Callback):
         n = min(self.size, self.rows - first if first < self.rows else self.rows)  # at the end of an epoch: of the next
         if self.alpha is not None:
             trainer.optimizer.weight_decay = self.alpha / n
+        if self.estimator.solver == "adam":  # scikit-learn adds epsilon to the root of v before that is corrected
+            optimizer = instance("the optimiser", trainer.optimizer, Adam)
+            optimizer.epsilon = self.epsilon / math.sqrt(1.0 - optimizer.beta2 ** (trainer.steps + 1))
         store, rate = trainer.net.store, trainer.optimizer.weight_decay
         w = store.values[store.decaying]
         self.next = 0.5 * rate * n / self.rows * store.device.xp.vecdot(w, w) if rate else 0.0  # no GPU waits for it
@@ -883,9 +887,9 @@ class MLPClassifier(_Classifier, _MLP):
     frame) as in scikit-learn, and net_ and history_, the network and the Trainer's history.
 
     From the same random_state come the initial weights and the orders of the rows that scikit-learn has, and the steps
-    are its steps: the weights differ by rounding, and for "adam" by where epsilon is added. They part where rows are
-    held out, which are chosen in another way, and with weights of rows in several batches (see gn.losses.Weighted).
-    What it has and this has not: the solver "lbfgs", and y of one class alone.
+    are its steps, so "sgd" and "adam" give its weights but for rounding. They part where rows are held out, which are
+    chosen in another way, and with weights of rows in several batches (see gn.losses.Weighted). What it has and this
+    has not: the solver "lbfgs", and y of one class alone.
     """
 
     def __init__(

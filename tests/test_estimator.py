@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from gpunn import estimator as estimator_module
 from gpunn.testing import assert_close
 
 rng = np.random.default_rng(0)
@@ -58,7 +59,7 @@ def test_parameters_have_names(kind):
     ("options", "message"),
     [
         ({"solver": "lbfgs"}, "takes all rows at every step, and gpunn trains in batches: use 'adam' or 'sgd'"),
-        ({"solver": "adan"}, "solver 'adan' is not known; expected sgd, .*muon, or an Optimizer"),
+        ({"solver": "adan"}, "solver 'adan' is not known; expected sgd, .*rmsprop, or an Optimizer"),
         ({"learning_rate": "cosine"}, "learning_rate 'cosine' is not known; expected constant.*schedule"),
         ({"learning_rate_init": 0.0}, "learning_rate_init must be above 0"),
         ({"alpha": -1.0}, "alpha must be at least 0"),
@@ -312,7 +313,7 @@ def test_early_stopping_holds_rows_out_and_puts_the_best_weights_back(kind, y):
         counts = [np.sum(LABELS[part] == label) for label in net.classes_]
         np.testing.assert_allclose(counts, [0.2 * np.sum(label == LABELS) for label in net.classes_], atol=1.0)
         assert net.history_["valid_accuracy"] == net.validation_scores_
-    with pytest.raises(gn.DataError, match="validation_fraction=0.005 of 120 rows holds out 1"):
+    with pytest.raises(gn.DataError, match=r"validation_fraction=0.005 of 120 rows holds out 1"):
         kind(**QUICK, early_stopping=True, validation_fraction=0.005).fit(X, y)
     with pytest.raises(gn.OptionError, match="partial_fit does not support early_stopping"):
         kind(**QUICK, early_stopping=True).partial_fit(X, y, **({"classes": LABELS} if kind in CLASSIFIERS else {}))
@@ -353,6 +354,15 @@ def test_a_warm_start_goes_on(kind):
             estimator.fit(X, np.stack([y, y], axis=1))
     estimator.set_params(early_stopping=True).fit(X, y)
     assert len(estimator.validation_scores_) == 3
+
+
+def test_what_goes_on_sees_the_rows_in_other_orders(monkeypatch):
+    seeds, legacy = [], estimator_module._legacy
+    monkeypatch.setattr(estimator_module, "_legacy", lambda seed: seeds.append(seed) or legacy(seed))
+    reg = gn.MLPRegressor(4, **QUICK, warm_start=True).fit(X, NUMBERS).fit(X, NUMBERS)
+    reg.partial_fit(X, NUMBERS).partial_fit(X, NUMBERS)
+    assert len(set(seeds)) == 4
+    assert seeds[0] == 0
 
 
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, *REGRESSORS])

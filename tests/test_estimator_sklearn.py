@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ sparse = pytest.importorskip("scipy.sparse")
 from sklearn import datasets, neural_network  # noqa: E402
 from sklearn.base import clone, is_classifier, is_regressor  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError  # noqa: E402
-from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
@@ -43,14 +44,30 @@ def estimators(**more):
 KINDS = [type(estimator).__name__ for estimator in estimators()]
 
 
-@parametrize_with_checks(estimators(max_iter=100, device="cpu")[:2])
-def test_every_check_of_an_estimator_passes(estimator, check):
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*does not inherit from `sklearn.base.BaseEstimator`")  # as it is meant
+    checks = [parametrize_with_checks([estimator]) for estimator in estimators(max_iter=100, device="cpu")]
+
+
+@checks[0]
+def test_every_check_of_a_classifier_passes(estimator, check):
+    check(estimator)
+
+
+@checks[1]
+def test_every_check_of_a_regressor_passes(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks(estimators(max_iter=100, device="cpu")[2:])
-def test_every_check_of_any_network_passes(estimator, check):
+@checks[2]
+def test_every_check_of_a_classifier_around_a_network_passes(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@checks[3]
+def test_every_check_of_a_regressor_around_a_network_passes(estimator, check):
     check(estimator)
 
 
@@ -105,7 +122,7 @@ def test_the_numbers_are_scikit_learns(problem, activation, options):
     options |= {"learning_rate_init": 0.02, "random_state": 3}
     theirs = getattr(neural_network, kind)(**options).fit(X, y)
     ours = getattr(gn, kind)(**options, device="cpu").fit(X, y)
-    tolerance = 1e-11 if options["solver"] == "sgd" else 1e-4  # Adam's epsilon stands at another place
+    tolerance = 1e-11 if options["solver"] == "sgd" else 1e-7  # Adam divides by gradients near 0
     for mine, other in zip([*ours.coefs_, *ours.intercepts_], [*theirs.coefs_, *theirs.intercepts_], strict=True):
         np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=tolerance)
@@ -172,7 +189,7 @@ def test_in_pipelines_searches_and_cross_validation(estimator):
     y = np.array(["ash", "elm", "oak"])[Y] if is_classifier(estimator) else Y_NUMBERS
     name = type(estimator).__name__.lower()
     pipeline = make_pipeline(StandardScaler(), estimator.set_params(device="cpu"))
-    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.8
+    assert cross_val_score(pipeline, X, y, cv=KFold(3, shuffle=True, random_state=0)).mean() > 0.8
     search = GridSearchCV(pipeline, {f"{name}__max_iter": [1, 100]}, cv=2).fit(X, y)
     assert search.best_params_ == {f"{name}__max_iter": 100}
     again = pickle.loads(pickle.dumps(search.best_estimator_))
@@ -209,7 +226,7 @@ def test_frames(estimator, library):
     assert estimator.feature_names_in_.tolist() == names
     np.testing.assert_array_equal(estimator.predict(frame), plain.predict(X))
     assert estimator.score(frame, frames.Series(y)) == plain.score(X, y)
-    with pytest.raises(gn.DataError, match="The feature names should match.*in another order"):
+    with pytest.raises(gn.DataError, match=r"The feature names should match.*in another order"):
         estimator.predict(frame[["b", "a", "c", "d"]])
     with pytest.raises(gn.DataError, match="the column 'c' of X does not hold numbers"):
         estimator.fit(frames.DataFrame({"a": X[:, 0], "c": ["some"] * 150}), y)
