@@ -15,6 +15,7 @@ from gpunn.data import Batches, Dataset, datasets
 from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host
 from gpunn.errors import *  # noqa: F403
 from gpunn.errors import __all__ as _errors
+from gpunn.estimator import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from gpunn.io import load, save
 from gpunn.layers import *  # noqa: F403
 from gpunn.layers import __all__ as _layers
@@ -76,11 +77,15 @@ __all__ = [
     "KLDivergence",
     "Lion",
     "Loss",
+    "MLPClassifier",
+    "MLPRegressor",
     "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Muon",
     "NAdam",
+    "NetClassifier",
+    "NetRegressor",
     "Optimizer",
     "Param",
     "Plateau",

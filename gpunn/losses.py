@@ -20,7 +20,7 @@ in such a *layer*, Softmax for example, would apply it twice, and is refused. Me
 Huber also go with any other output of the network, such as `output="tanh"`: they are then taken of it.
 
 L is a mean over the batch. Losses on classes sum over the C outputs (most are a negative log-likelihood, or Nielsen's
-cost), those on numbers and counts take the mean over them.
+cost), those on numbers and counts take the mean over them. `Weighted` lets some rows count for more than others.
 
 What a loss is given is looked at where that costs nothing: on a GPU it would wait for the device, and a class number
 out of range is then found by `targets` alone, which a Trainer calls once for all data.
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.checks import number
+from gpunn.checks import instance, number
 from gpunn.device import Array, Device, device_of, namespace, on_host, to_host, whole_numbers
 from gpunn.errors import DataError, DeviceMismatch, DtypeError, LossMismatch, ShapeError
 from gpunn.layers import Flatten, Identity, Layer, Residual, Sequential, Sigmoid, Softmax, activation
@@ -48,6 +48,7 @@ __all__ = [
     "Quadratic",
     "SigmoidCrossEntropy",
     "SoftmaxCrossEntropy",
+    "Weighted",
 ]
 
 
@@ -68,6 +69,11 @@ class Loss:
     def __call__(self, z: Array, y: Array) -> Array:
         """L alone."""
         return self.forward(z, y)[0]
+
+    def each(self, z: Array, y: Array) -> Array:
+        """The loss of each row (N,), of which L is the mean. This asks for each row alone; override it for speed."""
+        xp = namespace(z)
+        return xp.stack([xp.asarray(self.forward(z[n : n + 1, ...], y[n : n + 1, ...])[0]) for n in range(z.shape[0])])
 
     def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
         """Targets y for a network with `n_out` outputs, checked and moved to the device: what forward expects.
@@ -114,6 +120,10 @@ class Loss:
 
         With yes-or-no targets (N, C) an answer counts as the share of its C parts that lie on the right side of 1/2.
         """
+        return namespace(z).sum(self._right(z, y))
+
+    def _right(self, z: Array, y: Array) -> Array:
+        """How right the answer to each row is (N,), from 0 to 1."""
         xp = namespace(z)
         if z.shape[1] == 1 and len(y.shape) == 1:
             y = y[:, None]
@@ -122,8 +132,8 @@ class Loss:
         elif self.output == "softmax":
             right = xp.argmax(z, axis=1) == xp.argmax(y, axis=1)
         else:  # sigmoid(z) > 1/2 where z > 0
-            return xp.sum(xp.astype((z > 0.0) == (y > 0.5), z.dtype)) / z.shape[1]
-        return xp.sum(xp.astype(right, z.dtype))
+            return xp.mean(xp.astype((z > 0.0) == (y > 0.5), z.dtype), axis=1)
+        return xp.astype(right, z.dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
@@ -233,11 +243,16 @@ class SoftmaxCrossEntropy(_OnSoftmax):
         self.label_smoothing = number("label_smoothing", label_smoothing, at_least=0.0, below=1.0)
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
-        y = _fitting(self, z, y, as_rows=self.label_smoothing > 0.0)
-        if self.label_smoothing:
-            y = (1.0 - self.label_smoothing) * y + self.label_smoothing / z.shape[1]
+        y = self._aims(z, y)
         loss, p = ops.softmax_cross_entropy(z, y)
         return loss, (p, y)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.softmax_cross_entropy_each(z, self._aims(z, y))
+
+    def _aims(self, z: Array, y: Array) -> Array:
+        y = _fitting(self, z, y, as_rows=self.label_smoothing > 0.0)
+        return (1.0 - self.label_smoothing) * y + self.label_smoothing / z.shape[1] if self.label_smoothing else y
 
     def backward(self, cache: Any) -> Array:
         return ops.softmax_cross_entropy_backward(*cache)
@@ -259,6 +274,9 @@ class FocalLoss(_OnSoftmax):
         loss, log_p = ops.focal(z, y, gamma=self.gamma)
         return loss, (log_p, y)
 
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.focal_each(z, _fitting(self, z, y), gamma=self.gamma)
+
     def backward(self, cache: Any) -> Array:
         return ops.focal_backward(*cache, gamma=self.gamma)
 
@@ -275,6 +293,9 @@ class KLDivergence(_OnSoftmax):
         y = _fitting(self, z, y)
         loss, p = ops.kl_divergence(z, y)
         return loss, (p, y)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.kl_divergence_each(z, _fitting(self, z, y))
 
     def backward(self, cache: Any) -> Array:
         return ops.kl_divergence_backward(*cache)
@@ -294,6 +315,9 @@ class SigmoidCrossEntropy(_OnClasses):
         loss, a = ops.sigmoid_cross_entropy(z, y)
         return loss, (a, y)
 
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.sigmoid_cross_entropy_each(z, _fitting(self, z, y))
+
     def backward(self, cache: Any) -> Array:
         return ops.sigmoid_cross_entropy_backward(*cache)
 
@@ -311,6 +335,9 @@ class Quadratic(_OnClasses):
         y = _fitting(self, z, y)
         loss, a = ops.quadratic(z, y)
         return loss, (a, y)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.quadratic_each(z, _fitting(self, z, y))
 
     def backward(self, cache: Any) -> Array:
         return ops.quadratic_backward(*cache)
@@ -332,6 +359,9 @@ class Hinge(_OnClasses):
         t = 2.0 * _fitting(self, z, y) - 1.0
         loss, h = ops.hinge(z, t, squared=self.squared)
         return loss, (h, t)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.hinge_each(z, 2.0 * _fitting(self, z, y) - 1.0, squared=self.squared)
 
     def backward(self, cache: Any) -> Array:
         return ops.hinge_backward(*cache, squared=self.squared)
@@ -355,6 +385,9 @@ class MeanSquaredError(Loss):
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         return ops.mean_squared_error(z, _fitting(self, z, y))
 
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.mean_squared_error_each(z, _fitting(self, z, y))
+
     def backward(self, cache: Any) -> Array:
         return ops.mean_squared_error_backward(cache)
 
@@ -364,6 +397,9 @@ class MeanAbsoluteError(Loss):
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         return ops.mean_absolute_error(z, _fitting(self, z, y))
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.mean_absolute_error_each(z, _fitting(self, z, y))
 
     def backward(self, cache: Any) -> Array:
         return ops.mean_absolute_error_backward(cache)
@@ -381,6 +417,9 @@ class Huber(Loss):
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
         return ops.huber(z, _fitting(self, z, y), delta=self.delta)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.huber_each(z, _fitting(self, z, y), delta=self.delta)
 
     def backward(self, cache: Any) -> Array:
         return ops.huber_backward(cache, delta=self.delta)
@@ -401,6 +440,9 @@ class PoissonLoss(Loss):
         loss, rate = ops.poisson(z, y)
         return loss, (rate, y)
 
+    def each(self, z: Array, y: Array) -> Array:
+        return ops.poisson_each(z, _fitting(self, z, y))
+
     def backward(self, cache: Any) -> Array:
         return ops.poisson_backward(*cache)
 
@@ -409,6 +451,72 @@ class PoissonLoss(Loss):
         xp = namespace(y)
         if bool(xp.any(y < 0)):
             raise DataError(f"PoissonLoss expects counts, from 0, as targets, got {float(xp.min(y)):g}")
+
+
+class Weighted(Loss):
+    """L = sum_n w_n l_n / sum_n w_n, l_n the loss of row n by `loss`: a row of weight 2 counts as if there twice.
+
+        trainer = gn.Trainer(net, gn.losses.Weighted(gn.SoftmaxCrossEntropy()))
+        trainer.fit((X, (Y, w)))
+
+    Targets are a pair (y, w): y as `loss` has them, w (N,) from 0, not all 0. What `targets` is given decides the sum:
+    with a Trainer all rows of the fit, so that each batch of it gives 1/B sum_n w_n l_n over its B rows, with weights
+    scaled to a mean of 1 over all rows. A sum within each batch instead would make a row count for less wherever heavy
+    ones lie in the same batch. The gradient is w_n times that of `loss`.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss: Loss = instance("loss", loss, Loss)
+
+    @property
+    def output(self) -> str:  # type: ignore[override]
+        """That of `loss`."""
+        return self.loss.output
+
+    @property
+    def classifies(self) -> bool:  # type: ignore[override]
+        """That of `loss`."""
+        return self.loss.classifies
+
+    def targets(self, y: Any, n_out: int, device: Device, dtype: str, look: bool = True) -> Array:
+        """Targets and weights side by side: (N, C + 1), or (N, 2) for class numbers.
+
+        Raises DataError for what is no pair (y, w) and for weights below 0, not finite, or all 0; ShapeError.
+        """
+        if not isinstance(y, tuple | list) or len(y) != 2:
+            raise DataError(f"Weighted expects targets as a pair (y, weights), got {type(y).__name__}")
+        w, xp = device.asarray(y[1], dtype), device.xp
+        y = self.loss.targets(y[0], n_out, device, dtype, look)
+        if tuple(w.shape) != tuple(y.shape[:1]):
+            raise ShapeError(f"Weighted expects a weight for each of {y.shape[0]} rows, got shape {tuple(w.shape)}")
+        if look and not (bool(xp.all(xp.isfinite(w) & (w >= 0.0))) and bool(xp.any(w > 0.0))):
+            raise DataError("the weights of the rows must be finite numbers, 0 or more, and not all zero")
+        if len(y.shape) == 1:
+            y = y[:, None]
+        return xp.concat([xp.astype(y, w.dtype), (w / xp.mean(w))[:, None]], axis=1)
+
+    def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
+        y, w = self._apart(z, y)
+        _, cache = self.loss.forward(z, y)
+        return namespace(z).mean(w * self.loss.each(z, y)), (cache, w)
+
+    def each(self, z: Array, y: Array) -> Array:
+        y, w = self._apart(z, y)
+        return w * self.loss.each(z, y)
+
+    def backward(self, cache: Any) -> Array:
+        cache, w = cache
+        return self.loss.backward(cache) * w[:, None]
+
+    def _right(self, z: Array, y: Array) -> Array:
+        y, w = self._apart(z, y)
+        return w * self.loss._right(z, y)
+
+    def _apart(self, z: Array, y: Array) -> tuple[Array, Array]:
+        y, w = y[:, :-1], y[:, -1]
+        if self.classifies and y.shape[1] == 1 < z.shape[1]:
+            y = namespace(y).astype(y[:, 0], namespace(y).int64)
+        return y, w
 
 
 class _Of(Loss):
@@ -424,6 +532,9 @@ class _Of(Loss):
         a, function_cache = self.function.forward(z)
         value, loss_cache = self.loss.forward(a, y)
         return value, (function_cache, loss_cache)
+
+    def each(self, z: Array, y: Array) -> Array:
+        return self.loss.each(self.function.infer(z), y)
 
     def backward(self, cache: Any) -> Array:
         function_cache, loss_cache = cache

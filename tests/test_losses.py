@@ -3,7 +3,7 @@ import pytest
 
 import gpunn as gn
 from gpunn.losses import pair
-from gpunn.testing import assert_close
+from gpunn.testing import assert_close, loss_cases
 
 Z = np.random.default_rng(10).standard_normal((6, 4))
 LABELS = np.array([0, 3, 1, 1, 2, 0])
@@ -371,3 +371,94 @@ def test_targets_beyond_the_data_type_are_named():
     with pytest.raises(gn.DataError, match="targets contain numbers beyond float32: rescale them, or use float64"):
         gn.MeanSquaredError().targets(y, 1, gn.device("cpu"), "float32")
     assert gn.MeanSquaredError().targets(y, 1, gn.device("cpu"), "float64").max() == 1e300
+
+
+# --- rows that count for more than others
+
+WEIGHTS = np.array([2.0, 0.0, 1.0, 3.0, 0.5, 1.5])
+
+
+@pytest.mark.parametrize("name", loss_cases())
+def test_the_loss_is_the_mean_of_the_losses_of_its_rows(backend, name):
+    loss, z, y = loss_cases()[name]
+    z, y = backend.asarray(z), backend.asarray(y)
+    each = loss.each(z, y)
+    alone = [float(loss.forward(z[n : n + 1, ...], y[n : n + 1, ...])[0]) for n in range(6)]
+    assert_close(each, alone, like=z, rtol=1e-13, atol=1e-14)
+    assert_close(gn.Loss.each(loss, z, y), alone, like=z, rtol=1e-15)  # what a loss of one's own has
+    assert float(backend.xp.mean(each)) == pytest.approx(float(loss.forward(z, y)[0]), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", loss_cases())
+def test_the_gradient_of_a_weighted_loss_is_exact(backend, name):
+    loss, z, y = loss_cases()[name]
+    weighted = gn.losses.Weighted(loss)
+    pair = (backend.asarray(y), backend.asarray(WEIGHTS))
+    assert gn.gradcheck(weighted, backend.asarray(z), pair)["z"] < 1e-7
+    z = backend.asarray(z)
+    t = weighted.targets(pair, 4, backend.device, "float64")
+    value, cache = weighted.forward(z, t)
+    expected = np.average(gn.to_host(loss.each(z, pair[0])), weights=WEIGHTS)
+    assert float(value) == pytest.approx(expected, rel=1e-13)
+    assert float(backend.xp.mean(weighted.each(z, t))) == pytest.approx(expected, rel=1e-13)
+    assert gn.to_host(weighted.backward(cache))[1].tolist() == [0.0] * 4  # the row of weight 0
+
+
+@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS], ids=repr)
+def test_a_weight_of_2_is_the_row_twice(backend, loss):
+    times = np.array([2, 0, 1, 3, 1, 2])
+    y = LABELS if loss.classifies else np.abs(Z[::-1])
+    again = np.repeat(np.arange(6), times)
+    weighted = gn.losses.Weighted(loss)
+    z, t = backend.asarray(Z), weighted.targets((y, times), 4, backend.device, "float64")
+    value, cache = weighted.forward(z, t)
+    repeated, its_cache = loss.forward(backend.asarray(Z[again]), backend.asarray(y[again]))
+    assert float(value) == pytest.approx(float(repeated), rel=1e-13)
+    dz = np.zeros_like(Z)
+    np.add.at(dz, again, gn.to_host(loss.backward(its_cache)))
+    assert_close(weighted.backward(cache), dz, like=z, rtol=1e-13, atol=1e-16)
+    if loss.classifies:
+        assert float(weighted.correct(z, t)) == pytest.approx(
+            float(loss.correct(backend.asarray(Z[again]), backend.asarray(y[again]))) * 6 / 9
+        )
+
+
+def test_weights_of_one_output_and_of_any_output_of_a_network(backend):
+    z, y = backend.asarray(Z[:, :1]), np.array([0, 1, 1, 0, 1, 0])
+    loss = gn.losses.Weighted(gn.SigmoidCrossEntropy)
+    t = loss.targets((y, WEIGHTS), 1, backend.device, "float64")
+    terms = np.log1p(np.exp(-np.where(y == 1, 1, -1) * Z[:, 0]))
+    assert float(loss.forward(z, t)[0]) == pytest.approx(np.average(terms, weights=WEIGHTS), rel=1e-13)
+    net = gn.mlp([4, 3], output="tanh").init(device=backend.device, dtype="float64")
+    taken = pair(net, gn.losses.Weighted(gn.MeanSquaredError()))
+    z, t = net.infer(backend.asarray(Z)), taken.targets((Z[:, :3], WEIGHTS), 3, backend.device, "float64")
+    assert gn.gradcheck(taken, z, (Z[:, :3], WEIGHTS))["z"] < 1e-7
+    assert float(backend.xp.mean(taken.each(z, t))) == pytest.approx(float(taken.forward(z, t)[0]), rel=1e-13)
+
+
+def test_a_trainer_takes_weights(backend):
+    loss = gn.losses.Weighted(gn.SoftmaxCrossEntropy())
+    assert (loss.output, loss.classifies) == ("softmax", True)
+    net = gn.mlp([4, 8, 4], output="softmax")
+    trainer = gn.Trainer(net, loss, gn.Adam(0.05), device=backend.device, dtype="float64")
+    history = trainer.fit((Z, (LABELS, WEIGHTS)), valid=(Z, (LABELS, WEIGHTS)), epochs=60, batch_size=4)
+    assert history[-1]["valid_loss"] < 0.1
+    assert history[-1]["valid_accuracy"] == 1.0
+    right = trainer.predict(Z).argmax(axis=1) == LABELS
+    assert right[WEIGHTS > 0].all()
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (LABELS, gn.DataError, r"expects targets as a pair \(y, weights\), got ndarray"),
+        ((LABELS, WEIGHTS[:5]), gn.ShapeError, r"a weight for each of 6 rows, got shape \(5,\)"),
+        ((LABELS, -WEIGHTS), gn.DataError, "finite numbers, 0 or more, and not all zero"),
+        ((LABELS, np.zeros(6)), gn.DataError, "not all zero"),
+        ((LABELS, WEIGHTS + np.nan), gn.DataError, "finite numbers"),
+        ((LABELS + 4, WEIGHTS), gn.DataError, "label 4 in row 0 is out of range"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(y, error, message):
+    with pytest.raises(error, match=message):
+        gn.losses.Weighted(gn.SoftmaxCrossEntropy()).targets(y, 4, gn.device("cpu"), "float32")

@@ -30,12 +30,23 @@ def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setenv("GPUNN_DEVICE", "cpu")
     names = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks("python")) == 3
+        if "sklearn" not in block:
+            exec(compile(block, "README.md", "exec"), names)
+    assert len(blocks("python")) == 4
     assert names["trainer"].evaluate(names["test"])["accuracy"] > 0.9
     assert float(names["value"]) < 2.0
     assert max(gn.gradcheck(names["Scale"](5), np.ones((2, 5))).values()) < 1e-8
     assert gn.load("digits.safetensors")(names["x"]).shape == (32, 10)
+
+
+@pytest.mark.filterwarnings("ignore:max_iter=")
+def test_the_python_with_scikit_learn_runs(monkeypatch):
+    pytest.importorskip("sklearn", minversion="1.6")
+    monkeypatch.setenv("GPUNN_DEVICE", "cpu")
+    names = {"gn": gn}
+    (block,) = (block for block in blocks("python") if "sklearn" in block)
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["search"].best_score_ > 0.95
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ class Batches:
     """x (N, ...) and y (N, ...), arrays of one library, cut into batches of `batch_size` rows.
 
     Every epoch has its own order, which depends on the seed and the number of the epoch alone; `shuffle=False` keeps
-    the rows as they are. The last batch is smaller where N is no multiple of the size, unless `drop_last`. Images in
-    bytes (uint8) stay so in memory and are scaled to 0 ... 1, as `dtype`, one batch at a time; other inputs come as
-    they are. `augment` are changes made to the images of every batch (see gpunn.data.augment), for which rows are taken
-    as images of `image_shape` = (height, width, channels).
+    the rows as they are, and a function of (epoch, N) gives the order itself, as row numbers (N,). The last batch is
+    smaller where N is no multiple of the size, unless `drop_last`. Images in bytes (uint8) stay so in memory and are
+    scaled to 0 ... 1, as `dtype`, one batch at a time; other inputs come as they are. `augment` are changes made to the
+    images of every batch (see gpunn.data.augment), for which rows are taken as images of `image_shape` = (height,
+    width, channels).
 
         for x, y in Batches(X, Y, 32, seed=0).epoch(3): ...
     """
@@ -31,7 +32,7 @@ class Batches:
         batch_size: int,
         *,
         seed: int = 0,
-        shuffle: bool = True,
+        shuffle: bool | Callable[[int, int], Array] = True,
         drop_last: bool = False,
         dtype: str = "float32",
         augment: Augmentation | Iterable[Augmentation] | None = (),
@@ -64,6 +65,9 @@ class Batches:
     def _starts(n: int, size: int, drop_last: bool) -> range:
         return range(0, n - size + 1 if drop_last else n, size)
 
+    def _shuffled(self, number: int, n: int) -> Array:
+        return generator(self.seed, "order", number).permutation(n)
+
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self._starts(self.x.shape[0], self.batch_size, self.drop_last))
@@ -71,7 +75,10 @@ class Batches:
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """The batches (x, y) of epoch `number`, from the one numbered `start`."""
         xp, n, size = self.device.xp, self.x.shape[0], self.batch_size
-        order = self.device.asarray(generator(self.seed, "order", number).permutation(n)) if self.shuffle else None
+        order = None
+        if self.shuffle:
+            decide = self.shuffle if callable(self.shuffle) else self._shuffled
+            order = self.device.asarray(decide(number, n))
         for i, first in enumerate(self._starts(n, size, self.drop_last)[start:], start=start):
             if order is None:
                 x, y = rows(self.x, first, size), rows(self.y, first, size)

@@ -5,6 +5,8 @@ backward pass takes what was saved: dz = dL/dz, for the mean over the batch, so 
 
 Each is written so that logits of +-1e4 give finite numbers: no exponential is taken that could overflow, no logarithm
 of a probability that has become 0.
+
+f_each (N,) are the losses of the rows, l_n, of which L is the mean: for rows that count for more or less than others.
 """
 
 import math
@@ -16,26 +18,36 @@ from gpunn.ops.activation import exponential, sigmoid
 __all__ = [
     "focal",
     "focal_backward",
+    "focal_each",
     "hinge",
     "hinge_backward",
+    "hinge_each",
     "huber",
     "huber_backward",
+    "huber_each",
     "kl_divergence",
     "kl_divergence_backward",
+    "kl_divergence_each",
     "labels_fit",
     "mean_absolute_error",
     "mean_absolute_error_backward",
+    "mean_absolute_error_each",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "mean_squared_error_each",
     "one_hot",
     "poisson",
     "poisson_backward",
+    "poisson_each",
     "quadratic",
     "quadratic_backward",
+    "quadratic_each",
     "sigmoid_cross_entropy",
     "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_each",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_each",
 ]
 
 
@@ -63,6 +75,12 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     """
     xp, log_p = namespace(z), _log_softmax(z)
     return xp.sum(_as_rows(y, z) * log_p) / -z.shape[0], xp.exp(log_p)
+
+
+@op
+def softmax_cross_entropy_each(z: Array, y: Array) -> Array:
+    """l_n = -sum_c y_nc log p_nc."""
+    return -namespace(z).sum(_as_rows(y, z) * _log_softmax(z), axis=1)
 
 
 @op
@@ -95,6 +113,13 @@ def kl_divergence(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 @op
+def kl_divergence_each(z: Array, y: Array) -> Array:
+    """l_n = sum_c y_nc (log y_nc - log p_nc)."""
+    xp = namespace(z)
+    return xp.sum(y * (xp.log(xp.maximum(y, _TINY)) - _log_softmax(z)), axis=1)
+
+
+@op
 def kl_divergence_backward(p: Array, y: Array) -> Array:
     """dz = (p - y) / N: the entropy of y does not depend on z, so it is that of the cross-entropy."""
     return softmax_cross_entropy_backward(p, y)
@@ -108,6 +133,13 @@ def focal(z: Array, y: Array, *, gamma: float) -> tuple[Array, Array]:
     """
     xp, log_p = namespace(z), _log_softmax(z)
     return xp.sum(y * (-xp.expm1(log_p)) ** gamma * log_p) / -z.shape[0], log_p
+
+
+@op
+def focal_each(z: Array, y: Array, *, gamma: float) -> Array:
+    """l_n = -sum_c y_nc (1 - p_nc)^gamma log p_nc."""
+    xp, log_p = namespace(z), _log_softmax(z)
+    return -xp.sum(y * (-xp.expm1(log_p)) ** gamma * log_p, axis=1)
 
 
 @op
@@ -144,6 +176,13 @@ def sigmoid_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 @op
+def sigmoid_cross_entropy_each(z: Array, y: Array) -> Array:
+    """l_n = sum_c (max(z_nc, 0) - z_nc y_nc + log(1 + e^-|z_nc|))."""
+    xp = namespace(z)
+    return xp.sum(xp.maximum(z, 0.0) - z * y + xp.log1p(xp.exp(-xp.abs(z))), axis=1)
+
+
+@op
 def sigmoid_cross_entropy_backward(a: Array, y: Array) -> Array:
     """dz = (a - y) / N: the slope of the sigmoid cancels, so a wrong neuron learns fast (Nielsen, ch. 3, eq. 66)."""
     dz = a - y
@@ -158,6 +197,13 @@ def quadratic(z: Array, y: Array) -> tuple[Array, Array]:
     error = a - y
     error *= error
     return namespace(z).sum(error) / (2 * z.shape[0]), a
+
+
+@op
+def quadratic_each(z: Array, y: Array) -> Array:
+    """l_n = |y_n - a_n|^2 / 2."""
+    error = sigmoid(z) - y
+    return 0.5 * namespace(z).sum(error * error, axis=1)
 
 
 @op
@@ -185,6 +231,14 @@ def hinge(z: Array, t: Array, *, squared: bool) -> tuple[Array, Array]:
 
 
 @op
+def hinge_each(z: Array, t: Array, *, squared: bool) -> Array:
+    """l_n = sum_c h_nc, or of its squares."""
+    xp = namespace(z)
+    h = xp.maximum(1.0 - t * z, 0.0)
+    return xp.sum(h * h if squared else h, axis=1)
+
+
+@op
 def hinge_backward(h: Array, t: Array, *, squared: bool) -> Array:
     """dz = -t (h > 0) / N, or -2 t h / N of the square; 0 at the kink h = 0."""
     dz = 2.0 * h if squared else namespace(h).astype(h > 0.0, h.dtype)
@@ -206,6 +260,12 @@ def poisson(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 @op
+def poisson_each(z: Array, y: Array) -> Array:
+    """l_n = 1/C sum_c (e^z_nc - y_nc z_nc)."""
+    return namespace(z).mean(exponential(z) - y * z, axis=1)
+
+
+@op
 def poisson_backward(rate: Array, y: Array) -> Array:
     """dz = (e^z - y) / (NC)."""
     dz = rate - y
@@ -221,6 +281,13 @@ def mean_squared_error(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 @op
+def mean_squared_error_each(z: Array, y: Array) -> Array:
+    """l_n = 1/C sum_c (z_nc - y_nc)^2."""
+    r = z - y
+    return namespace(z).mean(r * r, axis=1)
+
+
+@op
 def mean_squared_error_backward(r: Array) -> Array:
     """dz = 2 r / (NC), where r = z - y."""
     return r * (2.0 / _size(r))
@@ -232,6 +299,13 @@ def mean_absolute_error(z: Array, y: Array) -> tuple[Array, Array]:
     xp = namespace(z)
     r = z - y
     return xp.sum(xp.abs(r)) / _size(z), r
+
+
+@op
+def mean_absolute_error_each(z: Array, y: Array) -> Array:
+    """l_n = 1/C sum_c |z_nc - y_nc|."""
+    xp = namespace(z)
+    return xp.mean(xp.abs(z - y), axis=1)
 
 
 @op
@@ -257,6 +331,15 @@ def huber(z: Array, y: Array, *, delta: float) -> tuple[Array, Array]:
     size -= 0.5 * q
     size *= q
     return xp.sum(size) / _size(z), r
+
+
+@op
+def huber_each(z: Array, y: Array, *, delta: float) -> Array:
+    """l_n = 1/C sum_c h(z_nc - y_nc)."""
+    xp = namespace(z)
+    size = xp.abs(z - y)
+    q = xp.minimum(size, delta)
+    return xp.mean(q * (size - 0.5 * q), axis=1)
 
 
 @op

@@ -4,7 +4,7 @@ import itertools
 import math
 import numbers
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,10 +75,9 @@ class Trainer:
     ) -> None:
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
-        self.loss: Loss = instance("loss", SoftmaxCrossEntropy if loss is None else loss, Loss)
+        self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
-        self._loss = pair(net, self.loss)
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
@@ -93,6 +92,16 @@ class Trainer:
         self.losses, self.seconds = Mean(), 0.0
         self.order: dict[str, Any] = {}  # what decides which rows are in which batch
 
+    @property
+    def loss(self) -> Loss:
+        """What is made small. It may be changed between fits."""
+        return self._given_loss
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        self._given_loss: Loss = instance("loss", loss, Loss)
+        self._loss = pair(self.net, self._given_loss)
+
     # --- training
 
     def fit(
@@ -102,7 +111,7 @@ class Trainer:
         valid: Any = None,
         epochs: int = 10,
         batch_size: int = 32,
-        shuffle: bool = True,
+        shuffle: bool | Callable[[int, int], Array] = True,
         drop_last: bool = False,
         augment: Augmentation | Iterable[Augmentation] | None = (),
         monitor: str | None = None,
@@ -117,8 +126,9 @@ class Trainer:
         that is best in `monitor` ("valid_loss" where there is validation data, else "loss", which is of the weights
         before each step) is remembered: `patience` ends training after so many epochs without a better one, counted
         over all fits that monitor the same, `restore_best` puts back the weights of the best one at the end, unless a
-        callback has stopped the fit. `verbose` prints a table with a line per epoch. `augment` changes the images of
-        every batch (see gpunn.data.augment): X must be (N, height, width, channels) then, or data a Dataset of images.
+        callback has stopped the fit. `shuffle` is as in gn.Batches. `verbose` prints a table with a line per epoch.
+        `augment` changes the images of every batch (see gpunn.data.augment): X must be (N, height, width, channels)
+        then, or data a Dataset of images.
 
         A fit that was stopped goes on when called again, from the very batch it had come to. Raises DataError,
         ShapeError or DtypeError for data that does not fit, Diverged when the loss or a weight is no longer a finite
