@@ -113,6 +113,7 @@ def _evaluate(run: str, device: str | None, data_dir: str | None) -> int:
 
 def _predict(run: str, images: list[str]) -> int:
     from gpunn.data.image import read_image
+    from gpunn.layers import Identity
     from gpunn.train.run import open_run
 
     config, net = open_run(run)
@@ -124,7 +125,8 @@ def _predict(run: str, images: list[str]) -> int:
         answer = net(x)[0]
         if net.about["classes"]:
             best = sorted(enumerate(answer), key=lambda pair: -pair[1])[:3]
-            text = "  ".join(f"{net.about['classes'][i]} {float(p):6.1%}" for i, p in best)
+            form = "6.2f" if isinstance(net.output, Identity) else "6.1%"  # scores, or probabilities
+            text = "  ".join(f"{net.about['classes'][i]} {float(p):{form}}" for i, p in best)
         else:
             text = "  ".join(f"{float(value):.6g}" for value in answer)
         print(f"{path:<{width}}  {text}")

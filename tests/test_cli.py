@@ -358,6 +358,24 @@ def test_predict_of_a_run_without_images_is_refused(gpunn_):
     )
 
 
+def test_scores_are_not_shown_as_probabilities(gpunn_):
+    image = pytest.importorskip("PIL.Image")
+    gpunn_("train", *QUICK, "--loss", "hinge", "--out", "run")
+    image.fromarray((datasets.digits()[1].x[0] * 255).astype("uint8").reshape(8, 8)).save("p.png")
+    assert re.fullmatch(r"p\.png(  \d +-?\d+\.\d\d){3}", gpunn_("predict", "run", "p.png")[1][0])
+
+
+def test_networks_of_several_kinds_are_compared(gpunn_):
+    code, out, err = gpunn_("compare", "--vary", "model=mlp,cnn", "--seeds", 1, "--epochs", 1, "--out", "c")
+    assert (code, err) == (0, [])
+    assert {line.split()[1] for line in out if line[:1].isdigit()} == {"mlp", "cnn"}
+
+
+def test_summary_of_a_convolutional_network(gpunn_):
+    code, out, _ = gpunn_("summary", "--model", "cnn")
+    assert (code, out[-1]) == (0, "26,234 parameters")
+
+
 def test_summary_of_options_and_of_a_run(gpunn_):
     gpunn_("train", *QUICK, "--out", "run")
     code, out, err = gpunn_("summary", *QUICK)
@@ -576,7 +594,7 @@ def test_help_tells_every_option_and_its_default(gpunn_):
     for name in (
         *("data-dir", "target", "task", "hidden", "activation", "loss", "optimizer", "lr", "momentum", "weight-decay"),
         *("schedule", "warmup", "clip-norm", "batch-size", "epochs", "patience", "valid", "seed", "device", "dtype"),
-        *("out", "resume", "config", "quiet"),
+        *("model", "dropout", "out", "resume", "config", "quiet"),
     ):
         assert f"--{name} " in text
     assert "learning rate (default: suits the data)" in text

@@ -11,9 +11,9 @@ import numpy as np
 from gpunn import losses, optim, schedules
 from gpunn.data import Dataset, datasets, read_csv, read_npz
 from gpunn.device import Device
-from gpunn.errors import DataError, FileError, OptionError
-from gpunn.layers import Layer, Sequential, Standardize
-from gpunn.models import mlp
+from gpunn.errors import DataError, FileError, OptionError, ShapeError
+from gpunn.layers import Dropout, Layer, Linear, Sequential, Standardize
+from gpunn.models import cnn, lenet, mlp
 from gpunn.train.config import Config
 from gpunn.train.trainer import Trainer
 
@@ -24,6 +24,7 @@ _LOSSES = {
     "focal": losses.FocalLoss,
     "sigmoid": losses.SigmoidCrossEntropy,
     "quadratic": losses.Quadratic,
+    "hinge": losses.Hinge,
     "mse": losses.MeanSquaredError,
     "mae": losses.MeanAbsoluteError,
     "huber": losses.Huber,
@@ -106,19 +107,13 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
 
 
 def make_network(config: Config, train: Dataset) -> Sequential:
-    """The multilayer perceptron for this data.
+    """The network that the config names, for this data.
 
     Its first layer standardises features, and brings pixels to 0 ... 1. Where the targets are quantities, the last one
-    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean.
+    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean. Raises
+    OptionError for a convolutional network where the rows are no images, or are too small ones.
     """
-    loss = make_loss(config, train)
-    n_out = len(train.classes) or train.y[0].size
-    net = mlp(
-        [train.x.shape[1], *config.hidden, n_out],
-        hidden=config.activation,
-        output=loss.output,
-        init=config.init or None,
-    )
+    net = Sequential(*_layers(config, train), output=make_loss(config, train).output)
     white = 1.0 if train.x.dtype == np.uint8 else float(train.x.max())  # bytes the trainer divides by 255
     if train.image_shape is None:
         net = Sequential(Standardize.of(train.x), *net.layers, output=net.output)
@@ -136,6 +131,34 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     if train.image_shape is not None:
         net.about |= {"image_shape": list(train.image_shape), "white": white, **_MADE_IN_BOX.get(config.data, {})}
     return net
+
+
+def _layers(config: Config, train: Dataset) -> list[Layer]:
+    """The layers of the model, from rows of numbers to one output for each class or quantity."""
+    n_out = len(train.classes) or train.y[0].size
+    if config.model == "mlp":
+        sizes = [train.x.shape[1], *config.hidden, n_out]
+        layers = mlp(sizes, hidden=config.activation, init=config.init or None).layers
+    elif train.image_shape is None:
+        raise OptionError(f"model {config.model} is for images, and {config.data} holds rows of features; choose mlp")
+    else:
+        try:
+            if config.model == "cnn":
+                return [*cnn(train.image_shape, n_out, dropout=config.dropout).layers]
+            layers = lenet(train.image_shape, n_out).layers
+        except ShapeError:
+            size, mend = "x".join(map(str, train.image_shape[:2])), "mlp" if config.model == "cnn" else "cnn or mlp"
+            raise OptionError(
+                f"model {config.model} is for larger images than those of {size}; choose {mend}"
+            ) from None
+    if not config.dropout:
+        return [*layers]
+    linear = [i for i, layer in enumerate(layers) if isinstance(layer, Linear)]
+    return [
+        each
+        for i, layer in enumerate(layers)
+        for each in ([Dropout(config.dropout), layer] if i in linear[1:] else [layer])
+    ]
 
 
 def make_loss(config: Config, train: Dataset) -> losses.Loss:

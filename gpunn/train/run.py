@@ -106,8 +106,13 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
         say(f"note     not among the rows to train on, and so not to be learned: {', '.join(unseen)}")
     net = make_network(config, rest)
     trainer = make_trainer(config, net, rest, where)
-    sizes = [layer.n_in for layer in net.layers if isinstance(layer, Linear)] + [*(net.output_shape(None) or ())]
-    say(f"network  {'-'.join(map(str, sizes))} {config.activation}, {net.store.size:,} parameters")
+    if config.model == "mlp":
+        sizes = [layer.n_in for layer in net.layers if isinstance(layer, Linear)] + [*(net.output_shape(None) or ())]
+        what = f"{'-'.join(map(str, sizes))} {config.activation}"
+    else:
+        what = f"{config.model} for images of {'x'.join(map(str, rest.image_shape or ()))}"
+    dropped = f", dropout {config.dropout:g}" if config.dropout else ""
+    say(f"network  {what}{dropped}, {net.store.size:,} parameters")
     trainer.fit(rest, valid=valid, epochs=0, batch_size=config.batch_size)  # looks at all data before a file is made
     trainer.evaluate(test)
     return trainer, rest, valid, test
@@ -175,7 +180,7 @@ def _go_on(folder: Path, trainer: Trainer, config: Config, rows: int) -> None:
     remove_leftovers(folder)
     if not path.exists() and not (folder / "model.safetensors").exists():
         return  # the run was ended before it had written its first
-    before = load_checkpoint(path, trainer)
+    before = dataclasses.asdict(Config()) | load_checkpoint(path, trainer)  # an older gpunn had fewer options
     for name, now in dataclasses.asdict(config).items():
         if name not in ("epochs", "device", "data_dir", "patience") and before.get(name) != now:
             raise FileError(

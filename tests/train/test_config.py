@@ -29,8 +29,10 @@ def test_every_option_comes_back_from_toml(tmp_path):
         data="digits",
         data_dir="d",
         task="classification",
+        model="mlp",
         hidden=[3, 20],
         activation="tanh",
+        dropout=0.25,
         loss="sigmoid",
         optimizer="sgd",
         lr=1e-07,
@@ -63,6 +65,13 @@ def test_no_hidden_layers_come_back_from_toml(tmp_path):
 def test_defaults_suit_the_data(data, hidden, batch_size):
     config = Config.of({"data": data})
     assert (config.hidden, config.batch_size) == (hidden, batch_size)
+
+
+@pytest.mark.parametrize(("model", "dropout"), [("cnn", 0.3), ("lenet", 0.0)])
+def test_defaults_suit_the_model(model, dropout):
+    config = Config.of({"data": "mnist", "model": model})
+    assert (config.hidden, config.dropout, config.batch_size) == ([], dropout, 128)
+    assert Config.of({"model": model, "dropout": 0.1}).dropout == 0.1
 
 
 def test_configs_share_no_list():
@@ -110,9 +119,14 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"optimizer": "SGD"}, "optimizer 'SGD' is not known; expected sgd, adam, adamw, nadam, adamax, rmsprop"),
         ({"dtype": "float16"}, "dtype 'float16' is not known; expected float32, float64"),
-        ({"loss": "hinge"}, "loss 'hinge' is not known; expected softmax"),
+        ({"loss": "kl"}, "loss 'kl' is not known; expected softmax"),
         ({"data": "a\udcff.csv"}, "data must be text in Unicode"),
         ({"momentum": 0.9}, "momentum goes with optimizer sgd, and optimizer is adam"),
+        ({"model": "vgg"}, "model 'vgg' is not known; expected mlp, cnn, lenet"),
+        ({"model": "cnn", "hidden": [5]}, "hidden, activation and init go with model mlp, and cnn has its own"),
+        ({"model": "cnn", "activation": "tanh"}, "activation and init go with model mlp"),
+        ({"model": "lenet", "init": "he"}, "and lenet has its own: leave it out"),
+        ({"dropout": 1.0}, "dropout must be below 1, got 1.0"),
         ({"target": "y"}, "target names a column of a .csv file, and data is 'digits'"),
         ({"task": "regression"}, "task regression goes with a file of your own: digits has classes"),
     ],
