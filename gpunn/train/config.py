@@ -18,6 +18,7 @@ SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "restarts",
 LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "hinge", "mse", "mae", "huber", "poisson")
 INITS = ("he", "he_uniform", "xavier", "xavier_uniform", "lecun", "lecun_uniform", "normal", "uniform", "orthogonal")
 TASKS = ("auto", "classification", "regression")
+MISSING = ("mean", "drop", "refuse")
 MODELS = ("mlp", "cnn", "lenet")
 
 _BY_DATA: dict[str, dict[str, Any]] = {
@@ -40,6 +41,18 @@ class Config:
     data: str = "digits"
     data_dir: str = _option("", "folder with the files of MNIST (default: GPUNN_DATA_DIR, else downloaded)")
     target: str = _option("", "the column of a .csv to predict (default: the last)")
+    drop: list[str] = _option(list, "columns of a .csv to leave out, such as id,name (default: none)")
+    missing: str = _option(
+        "mean",
+        "what to make of a missing number in a .csv: its column's mean; of text, a category "
+        "of its own; or drop or refuse such rows",
+        MISSING,
+    )
+    image_size: list[int] = _option(
+        list,
+        "height and width to bring pictures in folders to, such as 32x32 (default: 32x32, "
+        "or their own if all are alike up to 64x64)",
+    )
     task: str = _option("auto", "what to make of the targets (default: by their values)", TASKS)
     model: str = _option("mlp", "network: mlp, or for images cnn or lenet, which are convolutional", MODELS)
     hidden: list[int] = _option(lambda: [64, 64], "sizes of the hidden layers, such as 128,64, or none")
@@ -63,7 +76,8 @@ class Config:
     dtype: str = _option("float32", "float32 or float64", ("float32", "float64"))
 
     def __post_init__(self) -> None:
-        self.hidden = list(self.hidden)  # its own
+        for name in ("hidden", "drop", "image_size"):
+            setattr(self, name, list(getattr(self, name)))  # its own
         for name, (low, end) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value < end:
@@ -82,8 +96,15 @@ class Config:
             raise OptionError(
                 f"hidden, activation and init go with model mlp, and {self.model} has its own: leave it out"
             )
-        if self.target and not self.data.lower().endswith(".csv"):
-            raise OptionError(f"target names a column of a .csv file, and data is {self.data!r}")
+        for name in ("target", "drop"):
+            if getattr(self, name) and not self.data.lower().endswith(".csv"):
+                raise OptionError(f"{name} names a column of a .csv file, and data is {self.data!r}")
+        if self.missing != "mean" and not self.data.lower().endswith(".csv"):
+            raise OptionError(f"missing {self.missing} is for a .csv file, and data is {self.data!r}")
+        if self.image_size and (self.data in _BY_DATA or self.data.lower().endswith((".csv", ".npz"))):
+            raise OptionError(f"image_size is for pictures in folders, and data is {self.data!r}")
+        if self.image_size and (len(self.image_size) != 2 or not all(1 <= n <= 4096 for n in self.image_size)):
+            raise OptionError(f"image_size must be a height and a width from 1 to 4096, got {self.image_size}")
         if self.data in _BY_DATA and self.task == "regression":
             raise OptionError(f"task regression goes with a file of your own: {self.data} has classes")
 
@@ -146,10 +167,11 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     else:
         right = type(value) is kind
     if not right:
-        expected = "a list of whole numbers" if get_origin(kind) is list else _IN_WORDS[kind]
+        expected = f"a list of {_IN_WORDS[get_args(kind)[0]][2:]}s" if get_origin(kind) is list else _IN_WORDS[kind]
         raise OptionError(f"{name} must be {expected}, got {value!r}")
-    if kind is str and not _is_unicode(value):
-        raise OptionError(f"{name} must be text in Unicode, got {value!r}; rename the file")
+    for text in value if get_origin(kind) is list else [value]:
+        if isinstance(text, str) and not _is_unicode(text):
+            raise OptionError(f"{name} must be text in Unicode, got {text!r}; rename the file")
     return value
 
 

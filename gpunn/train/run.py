@@ -25,7 +25,8 @@ from gpunn.plot import draw_curves
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.config import Config
 from gpunn.train.history import Row
-from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside
+from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
+from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
 from gpunn.train.trainer import Callback, Trainer
 
@@ -82,12 +83,13 @@ def train(
         save(folder / "model.safetensors", trainer.net)
         if received:
             raise Stopped(received[0], folder)
-    return folder, _summarize(config, folder, trainer, len(rest), test)
+    return folder, _summarize(config, folder, trainer, rest, test, say)
 
 
 def _with_whole_paths(config: Config) -> Config:
     """The config with paths that are right in whatever folder it is read again."""
-    data = os.path.abspath(config.data) if os.path.isfile(config.data) else config.data
+    named = config.data in ("digits", "mnist")
+    data = os.path.abspath(config.data) if os.path.exists(config.data) and not named else config.data
     return dataclasses.replace(config, data=data, data_dir=config.data_dir and os.path.abspath(config.data_dir))
 
 
@@ -102,6 +104,8 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     task = f"{len(rest.classes)} classes" if rest.classes else "regression"
     watch = f", {len(valid):,} to watch progress" if valid else ""
     say(f"data     {config.data}: {task}; {len(rest):,} rows to train on{watch}, {len(test):,} to test on")
+    for line in _about(config, rest):
+        say(line)
     if unseen := [rest.classes[i] for i in sorted({*test.y.tolist()} - {*rest.y.tolist()})] if rest.classes else []:
         say(f"note     not among the rows to train on, and so not to be learned: {', '.join(unseen)}")
     net = make_network(config, rest)
@@ -116,6 +120,23 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     trainer.fit(rest, valid=valid, epochs=0, batch_size=config.batch_size)  # looks at all data before a file is made
     trainer.evaluate(test)
     return trainer, rest, valid, test
+
+
+def _about(config: Config, rest: Dataset) -> list[str]:
+    """What was found in a file of one's own."""
+    if config.data in ("digits", "mnist"):
+        return []
+    kind = "classification" if rest.classes else "regression"
+    name = rest.table.target if rest.table is not None else "y"
+    lines = [] if rest.image_shape else [f"target   {name}: {kind}, {task_reason(config, rest)}"]
+    if rest.table is not None:
+        columns = rest.table.describe()
+        lines += [f"columns  {columns[0]}", *(f"         {line}" for line in columns[1:])]
+    elif rest.image_shape:
+        height, width, channels = rest.image_shape
+        colour = {1: "grey", 3: "in colour"}.get(channels, f"of {channels} channels")
+        lines.append(f"images   {height}x{width}, {colour}")
+    return [*lines, f"note     {rest.note}"] if rest.note else lines
 
 
 class _Progress(Callback):
@@ -217,7 +238,9 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _summarize(config: Config, folder: Path, trainer: Trainer, rows: int, test: Dataset) -> dict[str, Any]:
+def _summarize(
+    config: Config, folder: Path, trainer: Trainer, rest: Dataset, test: Dataset, say: Callable[[str], None]
+) -> dict[str, Any]:
     history = trainer.history
     measured = trainer.evaluate(test)
     if not math.isfinite(measured["loss"]):
@@ -237,10 +260,13 @@ def _summarize(config: Config, folder: Path, trainer: Trainer, rows: int, test: 
         "test_loss": measured["loss"],
         "test_accuracy": measured.get("accuracy"),
         "seconds": seconds,
-        "samples_per_second": rows * trainer.epoch / seconds if seconds else None,
+        "samples_per_second": len(rest) * trainer.epoch / seconds if seconds else None,
         "versions": versions(),
         "blas": blas(),
     }
+    summary["scores"], lines = scores(trainer, rest, test)
+    if config.data not in ("digits", "mnist"):
+        say("\n".join(["", f"on the {len(test):,} rows to test on", *lines, ""]))
     write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(history, folder / "curves.png")
     return summary
@@ -267,5 +293,7 @@ def evaluate(folder: str | Path, device: str | None = None, data_dir: str | None
     train, test = load_data(config)
     if list(train.classes) != net.about.get("classes"):
         raise DataError(f"{config.data}: the classes are not those that the network in {folder} was trained on")
+    if train.table is not None and net.about.get("table", train.table.about()) != train.table.about():
+        raise DataError(f"{config.data}: the table is not that which the network in {folder} was trained on")
     where = find_device(device or config.device, announce=False)
     return make_trainer(config, net, train, where).evaluate(test)

@@ -28,6 +28,9 @@ def test_every_option_comes_back_from_toml(tmp_path):
     config = Config(
         data="digits",
         data_dir="d",
+        drop=[],
+        missing="mean",
+        image_size=[],
         task="classification",
         model="mlp",
         hidden=[3, 20],
@@ -52,6 +55,15 @@ def test_every_option_comes_back_from_toml(tmp_path):
     (tmp_path / "config.toml").write_text(config.to_toml())
     assert Config.read(tmp_path / "config.toml") == config
     assert list(tomllib.loads(config.to_toml())) == [f.name for f in dataclasses.fields(Config)]
+
+
+@pytest.mark.parametrize(
+    "options", [{"data": "a.csv", "drop": ['a "b"', "c,d"], "missing": "drop"}, {"data": "d", "image_size": [8, 9]}]
+)
+def test_options_of_data_of_ones_own_come_back_from_toml(tmp_path, options):
+    config = Config.of(options)
+    (tmp_path / "config.toml").write_bytes(config.to_toml().encode())
+    assert Config.read(tmp_path / "config.toml") == config
 
 
 def test_no_hidden_layers_come_back_from_toml(tmp_path):
@@ -128,6 +140,13 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
         ({"model": "lenet", "init": "he"}, "and lenet has its own: leave it out"),
         ({"dropout": 1.0}, "dropout must be below 1, got 1.0"),
         ({"target": "y"}, "target names a column of a .csv file, and data is 'digits'"),
+        ({"drop": "y"}, "drop must be a list of texts, got 'y'"),
+        ({"data": "x.csv", "drop": ["a\udcff"]}, "drop must be text in Unicode"),
+        ({"drop": ["y"]}, "drop names a column of a .csv file, and data is 'digits'"),
+        ({"missing": "refuse"}, "missing refuse is for a .csv file, and data is 'digits'"),
+        ({"data": "x.csv", "missing": "zero"}, "missing 'zero' is not known; expected mean, drop, refuse"),
+        ({"data": "x.npz", "image_size": [8, 8]}, "image_size is for pictures in folders, and data is 'x.npz'"),
+        ({"data": "x", "image_size": [8]}, r"image_size must be a height and a width from 1 to 4096, got \[8\]"),
         ({"task": "regression"}, "task regression goes with a file of your own: digits has classes"),
     ],
 )
