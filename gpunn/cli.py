@@ -74,7 +74,15 @@ def _lost_output(error: OSError) -> int:
 # --- the commands; each imports what it needs, so that `gpunn --help` is quick
 
 
-def _train(resume: str | None, config: str | None, out: str | None, quiet: bool, **options: Any) -> int:
+def _train(
+    resume: str | None,
+    config: str | None,
+    out: str | None,
+    quiet: bool,
+    live: bool,
+    tensorboard: bool,
+    **options: Any,
+) -> int:
     from gpunn.train import run
 
     if resume is None:
@@ -87,7 +95,7 @@ def _train(resume: str | None, config: str | None, out: str | None, quiet: bool,
             raise OptionError(f"a resumed run keeps its options: leave out {', '.join(fixed)}; {allowed} may be given")
         settings = run.run_config(resume, options)
     try:
-        folder, summary = run.train(settings, out, resume=resume, quiet=quiet)
+        folder, summary = run.train(settings, out, resume=resume, quiet=quiet, live=live, tensorboard=tensorboard)
     except run.Stopped as stopped:
         print(f"gpunn: {stopped}", file=sys.stderr)
         return 128 + stopped.number
@@ -355,6 +363,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here come before them")
     train.add_argument("--quiet", action="store_true", help="print the result only")
+    train.add_argument("--live", action="store_true", help="draw the losses on the terminal while it trains")
+    train.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard")
 
     evaluate = commands.add_parser("evaluate", help="measure a run's network on its test data")
     evaluate.set_defaults(command=_evaluate)

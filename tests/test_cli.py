@@ -734,7 +734,19 @@ def test_help_tells_every_option_and_its_default(gpunn_):
     for name in (
         *("data-dir", "target", "task", "hidden", "activation", "loss", "optimizer", "lr", "momentum", "weight-decay"),
         *("schedule", "warmup", "clip-norm", "batch-size", "epochs", "patience", "valid", "seed", "device", "dtype"),
-        *("model", "dropout", "drop", "missing", "image-size", "out", "resume", "config", "quiet"),
+        *(
+            "model",
+            "dropout",
+            "drop",
+            "missing",
+            "image-size",
+            "out",
+            "resume",
+            "config",
+            "quiet",
+            "live",
+            "tensorboard",
+        ),
     ):
         assert f"--{name} " in text
     assert "learning rate (default: suits the data)" in text

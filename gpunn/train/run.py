@@ -25,9 +25,11 @@ from gpunn.plot import draw_curves
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.config import Config
 from gpunn.train.history import Row
+from gpunn.train.live import LiveChart
 from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
 from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
+from gpunn.train.tensorboard import TensorBoard, summary_writer
 from gpunn.train.trainer import Callback, Trainer
 
 __all__ = ["Stopped", "evaluate", "open_run", "run_config", "train"]
@@ -43,19 +45,28 @@ class Stopped(Exception):
 
 
 def train(
-    config: Config, out: str | None = None, *, resume: str | None = None, quiet: bool = False
+    config: Config,
+    out: str | None = None,
+    *,
+    resume: str | None = None,
+    quiet: bool = False,
+    live: bool = False,
+    tensorboard: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Train as the config says; returns the run folder and the summary that is written there.
 
     The folder is `out`, which must be new or empty, or runs/NAME-<time>. With `resume`, the folder of a run, training
-    begins where its checkpoint stands. Raises Stopped after SIGINT or SIGTERM, once the step in progress is done and
-    the checkpoint written.
+    begins where its checkpoint stands. `live` draws the losses on the terminal instead of a line for each epoch,
+    `tensorboard` writes the history for TensorBoard, too. Raises Stopped after SIGINT or SIGTERM, once the step in
+    progress is done and the checkpoint written.
     """
 
     def say(text: str) -> None:
         if not quiet:
             print(text, flush=True)
 
+    if tensorboard:
+        summary_writer()  # raises its error before anything is done
     trainer, rest, valid, test = _prepare(config, say)
     config = _with_whole_paths(config)
     if resume is None:
@@ -68,9 +79,18 @@ def train(
         say(f"folder   {folder}, {done}{f' and {trainer.batch} batches' if trainer.batch else ''}")
     write_atomic(folder / "config.toml", config.to_toml())
 
+    shown: list[Callback] = []
+    if live and not quiet and LiveChart.possible():
+        shown = [LiveChart()]
+    elif not quiet:
+        shown = [EpochTable()]
+        if live:
+            say("note     a live chart is drawn on a terminal, and this is none: a line for each epoch instead")
+    if tensorboard:
+        shown.append(TensorBoard(folder / "tensorboard"))
     with _signals() as received:
         progress = _Progress(folder, config, received)
-        progress.write(trainer)
+        progress.begin(trainer)
         trainer.fit(
             rest,
             valid=valid,
@@ -78,7 +98,7 @@ def train(
             batch_size=config.batch_size,
             patience=config.patience or None,
             restore_best=bool(config.patience),
-            callbacks=[*([] if quiet else [EpochTable()]), progress],
+            callbacks=[*shown, progress],
         )
         save(folder / "model.safetensors", trainer.net)
         if received:
@@ -140,10 +160,18 @@ def _about(config: Config, rest: Dataset) -> list[str]:
 
 
 class _Progress(Callback):
-    """Writes the checkpoint and the history after every epoch, and ends the fit once a signal was received."""
+    """Writes the checkpoint and the history after every epoch, and ends the fit once a signal was received.
+
+    history.csv is written anew each time; history.jsonl only grows, so that other programs can follow it.
+    """
 
     def __init__(self, folder: Path, config: Config, received: list[int]) -> None:
         self.folder, self.config, self.received = folder, dataclasses.asdict(config), received
+
+    def begin(self, trainer: Trainer) -> None:
+        """Bring all files to where the trainer stands: a killed run may have written more, or half a line."""
+        self.write(trainer)
+        write_atomic(self.folder / "history.jsonl", "".join(map(_line, trainer.history)))
 
     def write(self, trainer: Trainer) -> None:
         save_checkpoint(self.folder / "checkpoint.safetensors", trainer, self.config)
@@ -155,11 +183,21 @@ class _Progress(Callback):
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         self.write(trainer)
+        path = self.folder / "history.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(_line(row))
+        except OSError as error:
+            raise FileError(f"{path}: cannot be written: {error.strerror}; go on with --resume") from None
         self.on_step(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
         if trainer.stop:  # between two epochs' checkpoints
             self.write(trainer)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
 
 
 def _tired(trainer: Trainer, patience: int) -> bool:

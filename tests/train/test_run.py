@@ -21,7 +21,7 @@ from gpunn.train import recipe, run
 from gpunn.train.config import Config
 from gpunn.train.table import EpochTable
 
-FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "model.safetensors", "summary.json"]
+FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "history.jsonl", "model.safetensors", "summary.json"]
 SMALL = {"hidden": [8], "epochs": 4, "batch_size": 32, "lr": 3e-3, "device": "cpu"}  # of digits: 41 steps an epoch
 RNG = np.random.default_rng(0)
 
@@ -66,8 +66,10 @@ def contents(folder):
     for row in [about, *about["history"]]:
         row.pop("seconds")
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-    for row in rows:
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    for row in [*rows, *lines]:
         row.pop("seconds")
+    assert lines == about["history"]
     return (
         (folder / "model.safetensors").read_bytes(),
         {name: (array.dtype, array.tobytes()) for name, array in tensors.items()},
@@ -489,6 +491,41 @@ def test_a_folder_without_a_run_is_named(folder):
     for use in (resume, run.open_run, run.evaluate):
         with pytest.raises(FileError, match=f"^{folder}: there is no run in this folder"):
             use(folder)
+
+
+# --- logs
+
+
+def test_history_jsonl_grows_and_is_mended_when_a_killed_run_goes_on():
+    options = SMALL | {"schedule": "constant"}
+    train(options | {"epochs": 2})
+    path = Path("run/history.jsonl")
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    path.write_text(path.read_text() + lines[0] + '\n{"epoch": 4, "lo')  # written after the last checkpoint
+    before = path.stat().st_ino
+    resume("run", epochs=4)
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
+    assert path.read_text().splitlines()[:2] == lines
+    after = path.stat().st_ino
+    assert before != after  # replaced as a whole at the start, and then only added to
+    resume("run", epochs=5)
+    train(options | {"epochs": 5}, "whole")
+    assert contents("run") == contents("whole")
+
+
+def test_a_live_chart_takes_the_place_of_the_table_on_a_terminal(monkeypatch, capsys):
+    run.train(Config.of(SMALL), "a", live=True)
+    out = capsys.readouterr().out
+    assert "note     a live chart is drawn on a terminal, and this is none: a line for each epoch instead" in out
+    assert "\x1b" not in out
+    monkeypatch.setattr(run.LiveChart, "possible", lambda: True)
+    run.train(Config.of(SMALL), "b", live=True)
+    out = capsys.readouterr().out
+    assert "valid accuracy  learning rate" not in out
+    assert "epoch 4 of 4  loss " in out
+    run.train(Config.of(SMALL), "c", live=True, quiet=True)
+    assert capsys.readouterr().out == ""
 
 
 # --- convolutional networks, dropout
