@@ -618,6 +618,7 @@ def test_pictures_in_folders_are_learned_and_recognised(gpunn_):
     shown = gpunn_("predict", "run", "pictures/red/3.png", "pictures/blue/4.png")[1]
     assert [row.split()[1] for row in shown] == ["red", "blue"]
     assert run.run_config("run").data == str(Path("pictures").resolve())
+    assert run.open_run("run")[1].about["ink"] is False
     assert gpunn_("evaluate", "run")[0] == 0
 
 

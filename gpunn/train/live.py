@@ -97,7 +97,7 @@ def chart(history: History, epochs: int, width: int, height: int) -> list[str]:
     legend = "   ".join(f"{_MARKS[name]} {names[name]}" for name in curves)
     title = "loss, logarithmic" if logarithmic else "loss"
     return [
-        f"{title}   {legend}".rstrip(),
+        f"{legend}   {title}".strip(),
         *(f"{labels.get(i, ''):>{margin}} |{''.join(row)}".rstrip() for i, row in enumerate(cells)),
         f"{'':{margin}} +{'-' * wide}",
         f"{'epoch':>{margin}}  1{epochs:>{wide - 1}}",
