@@ -214,8 +214,6 @@ def read_csv(
     for column in found.values():
         file.index(column.name)  # raises DataError where two have the same
     features = [found[i] for i in found if i != answer]
-    if not features:
-        raise DataError(f"{path}: no column is left to learn from; leave out fewer")
     for line, cells in file.rows():
         for i, column in found.items():
             column.add(line, cells[i])
@@ -225,6 +223,8 @@ def read_csv(
         column.check(missing)
     counters = [column for column in features if column.counts_rows and file.nameless[file.index(column.name)]]
     features = [column for column in features if column not in counters]  # the index that pandas writes
+    if not features:
+        raise DataError(f"{path}: no column is left to learn from; leave out fewer")
     if texts := [(i, column.texts) for i, column in found.items() if column.is_text]:
         for _, cells in file.rows():  # once more, as only numbers were kept
             for i, text in texts:

@@ -148,6 +148,10 @@ def test_a_mutated_csv_is_read_or_refused_by_a_gpunn_error(tmp_path):
             changed[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)])
         written(path, bytes(changed[: rng.integers(len(data) + 1)] if rng.random() < 0.3 else changed))
         try:
+            table = read_csv(path, missing="keep")
+            filled, _ = fill_missing(table, table)
+            assert np.isfinite(filled.x).all()
+            np.testing.assert_array_equal(read_rows(path, filled.table).x, filled.x)
             assert np.isfinite(read_csv(path).x).all()
         except GpunnError as error:
             refused.append(str(error))
@@ -236,6 +240,7 @@ def test_of_many_categories_the_most_frequent_are_kept(tmp_path):
         ("length,width,y\n1,2,3\n", {"drop": ["lenght"]}, "the columns are length, .*; did you mean 'length'\\?"),
         ("a,b,y\n1,2,3\n", {"drop": ["y"]}, "'y' is the target and cannot be left out"),
         ("a,b,y\n1,2,3\n", {"drop": ["a", "b"]}, "no column is left to learn from"),
+        (",y\n" + "".join(f"{i},1\n" for i in range(11)), {}, "no column is left to learn from"),
     ],
 )
 def test_a_column_that_says_nothing_is_named(tmp_path, text, options, message):
