@@ -147,6 +147,13 @@ def _summary(run: str | None, **options: Any) -> int:
     return 0
 
 
+def _export(run: str, to: str, out: str | None, input_shape: list[int] | None) -> int:
+    from gpunn.io.export import export
+
+    print("\n".join(export(run, to, out, tuple(input_shape) if input_shape else None)))
+    return 0
+
+
 def _gradcheck() -> int:
     from gpunn.testing import backends, gradcheck, gradcheck_cases
 
@@ -306,6 +313,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from gpunn import __version__
+    from gpunn.io.export import FORMATS
 
     parser = _Parser(prog="gpunn", description="Neural networks from first principles, on any array library.")
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
@@ -336,6 +344,15 @@ def _parser() -> argparse.ArgumentParser:
         "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
     )
     _add_config(summary)
+
+    export = commands.add_parser("export", help="write a network as a file for other programs")
+    export.set_defaults(command=_export)
+    export.add_argument("run", metavar="RUN", help="a run folder, or a .safetensors file of gn.save")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
+    export.add_argument("--out", metavar="FILE", help="where to write it (default: beside the network)")
+    export.add_argument(
+        "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
+    )
 
     gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
     gradcheck.set_defaults(command=_gradcheck)
