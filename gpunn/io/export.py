@@ -14,6 +14,7 @@ __all__ = ["FORMATS", "export"]
 # is asked for, and may be on a floor above: it is called with (net, path, shape of one input or None) and returns lines
 # that say what it wrote. FileError where it cannot, OptionError for a network that the format cannot express.
 FORMATS = {
+    "onnx": (".onnx", "gpunn.io.onnx:export"),
     "npz": (".npz", "gpunn.io.npz:export"),
 }
 

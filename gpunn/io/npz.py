@@ -22,7 +22,7 @@ def to_npz(net: Layer, path: str | Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in net.state_dict().items():
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
     write_atomic(path, file.getvalue())
 
 
