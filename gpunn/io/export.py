@@ -15,6 +15,7 @@ __all__ = ["FORMATS", "export"]
 # that say what it wrote. FileError where it cannot, OptionError for a network that the format cannot express.
 FORMATS = {
     "onnx": (".onnx", "gpunn.io.onnx:export"),
+    "torch": ("_torch.safetensors", "gpunn.io.torch:export"),
     "npz": (".npz", "gpunn.io.npz:export"),
 }
 
