@@ -16,6 +16,7 @@ __all__ = ["FORMATS", "export"]
 FORMATS = {
     "onnx": (".onnx", "gpunn.io.onnx:export"),
     "torch": ("_torch.safetensors", "gpunn.io.torch:export"),
+    "sklearn": (".joblib", "gpunn.io.sklearn:export"),
     "npz": (".npz", "gpunn.io.npz:export"),
 }
 
