@@ -110,6 +110,7 @@ def test_importing_gpunn_loads_nothing_heavy():
         "sklearn",
         "scipy",
         "pandas",
+        "onnx",
     ]
     code = f"import sys, gpunn; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -29,7 +29,7 @@ from gpunn.layers import (
 )
 from gpunn.rng import generator
 
-__all__ = ["answer", "difference", "input_shape", "kind_of", "library", "samples"]
+__all__ = ["answer", "difference", "input_shape", "kind_of", "library", "samples", "verdict"]
 
 _KEEP_SHAPE = Activation | BatchNorm | Dropout | GaussianNoise | GroupNorm | Identity | LayerNorm | PReLU | RMSNorm
 
@@ -112,3 +112,10 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     if found.shape != expected.shape:
         return math.inf
     return float(np.max(np.abs(found - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def verdict(program: str, worst: float) -> str:
+    """What to say of the largest difference from the answers of another program."""
+    if worst <= 1e-5:
+        return f"verified with {program}: largest difference {worst:.1e}"
+    return f"WARNING  the answers of {program} differ by up to {worst:.1e}, more than rounding should make of them"

@@ -19,8 +19,9 @@ import numpy as np
 
 from gpunn import layers
 from gpunn.device import to_host
+from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples
+from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples, verdict
 from gpunn.layers import Layer
 
 __all__ = ["check_onnx", "to_onnx"]
@@ -89,10 +90,10 @@ def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None) -> list[
     lines = onnx.load(path).doc_string.splitlines()
     try:
         runtime = library("onnxruntime", "gpunn[onnx]")
-    except Exception as error:
+    except OptionError as error:
         return [*lines, f"not verified: {error}"]
     worst = check_onnx(net, path, input_shape=input_shape)
-    return [*lines, f"verified with onnxruntime {runtime.__version__}: largest difference {worst:.1e}"]
+    return [*lines, verdict(f"onnxruntime {runtime.__version__}", worst)]
 
 
 def _description(net: Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from gpunn import layers
 from gpunn.device import to_host
 from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, kind_of, library, samples
+from gpunn.io.foreign import answer, difference, kind_of, library, samples, verdict
 from gpunn.layers import Layer, Linear, Sequential, activation
 
 __all__ = ["check_sklearn", "from_sklearn", "to_sklearn"]
@@ -159,12 +159,12 @@ def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None) -> list[
     file = io.BytesIO()
     joblib.dump(fitted, file)
     write_atomic(path, file.getvalue())
-    version = library("sklearn", "gpunn[sklearn]").__version__
+    program = f"scikit-learn {library('sklearn', 'gpunn[sklearn]').__version__}"
     return [
         f"         {fitted!r}",
-        f"read it with joblib.load(FILE) and scikit-learn {version}: it is a pickle, which may run any program when it "
-        "is read, so send it to nobody who need not trust you, and open none from those you do not trust",
-        f"verified with scikit-learn {version}: largest difference {check_sklearn(net, fitted):.1e}",
+        f"read it with joblib.load(FILE) under {program}; it is a pickle, and reading one runs what is in it: open "
+        "none from people you do not trust",
+        verdict(program, check_sklearn(net, fitted)),
     ]
 
 

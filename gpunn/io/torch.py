@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from gpunn import layers
+from gpunn.checks import instance
 from gpunn.device import device, to_host
 from gpunn.errors import FileError, OptionError, ShapeError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples
+from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples, verdict
 from gpunn.layers import Layer
 from gpunn.params import Buffer, Param
 
@@ -52,7 +53,8 @@ def from_torch_state_dict(net: Layer, state: Mapping[str, Any], *, input_shape: 
     first key which does not fit.
     """
     entries = _places(net, input_shape).entries
-    state = {key: to_host(value) for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    state = {key: _array(key, value) for key, value in instance("state", state, Mapping).items()}
+    state = {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
     by_name = {entry.key for entry in entries} == set(state)
     keys = [entry.key for entry in entries] if by_name else list(state)
     for key, entry in zip(keys, entries):  # noqa: B905  looked at below
@@ -73,6 +75,15 @@ def from_torch_state_dict(net: Layer, state: Mapping[str, Any], *, input_shape: 
         net.init()
     net.load_state_dict(weights)
     return net
+
+
+def _array(key: Any, value: Any) -> np.ndarray:
+    if isinstance(value, Mapping) or not hasattr(value, "shape"):
+        raise OptionError(
+            f"state[{key!r}] is no array but {type(value).__name__}: where this is a checkpoint, with other things "
+            "beside the weights, give the part of it that holds the weights"
+        )
+    return to_host(value)
 
 
 def to_torch(net: Layer, path: str | Path, *, input_shape: Shape | None = None) -> Path:
@@ -132,13 +143,14 @@ def export(net: Layer, path: Path, input_shape: Shape | None) -> list[str]:
     load = "torch.load(FILE, weights_only=True)"
     if path.suffix == ".safetensors":
         load = "safetensors.torch.load_file(FILE)"
-    lines = [f"written  {program}", f"read it with model = network(); model.load_state_dict({load})"]
+    use = f"from {program.stem} import network; model = network(); model.load_state_dict({load})"
+    lines = [f"written  {program}", f"read it with {use}"]
     try:
         torch = library("torch", "torch")
     except OptionError as error:
         return [*lines, f"not verified: {error}"]
     worst = check_torch(net, path, input_shape=input_shape)
-    return [*lines, f"verified with PyTorch {torch.__version__}: largest difference {worst:.1e}"]
+    return [*lines, verdict(f"PyTorch {torch.__version__}", worst)]
 
 
 # --- which array is where

@@ -204,6 +204,16 @@ def test_weights_of_another_network_are_refused_by_key(kind):
         np.testing.assert_array_equal(before[name], array)
 
 
+def test_what_are_no_weights_is_said():
+    for state, message in (
+        (hand(), "state must be an instance of Mapping"),
+        ({"epoch": 3, "model": hand().state_dict()}, "state['epoch'] is no array but int: where"),
+        ({"model": hand().state_dict()}, "state['model'] is no array but OrderedDict: where"),
+    ):
+        with pytest.raises(OptionError, match=re.escape(message)):
+            from_torch_state_dict(of_hand(), state)
+
+
 @pytest.mark.parametrize("name", ["net-1.safetensors", "net-1.pt", "net-1.pth"])
 def test_files_that_pytorch_reads(tmp_path, name):
     net = randomised(gn.models.lenet((16, 16, 3), 4), "float32")
