@@ -117,10 +117,13 @@ def test_arrays_of_any_name_and_shape_are_written():
         def __init__(self):
             self.file = gn.Param((), "zeros")
             self.self = gn.Param((2,), "zeros")
+            self.turned = gn.Buffer(np.arange(6.0).reshape(2, 3).T)
 
     to_npz(Odd().init(), "net.npz")
     with np.load("net.npz", allow_pickle=False) as arrays:
-        assert {name: array.shape for name, array in arrays.items()} == {"file": (), "self": (2,)}
+        assert {name: array.shape for name, array in arrays.items()} == {"file": (), "self": (2,), "turned": (3, 2)}
+        assert arrays["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
+        assert arrays["turned"].flags.c_contiguous
 
 
 def test_what_is_wrong_is_said_in_one_line(run, tmp_path, capsys):

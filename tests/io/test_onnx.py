@@ -95,6 +95,14 @@ NETS = {
         (6, 7, 2),
     ),
     "an image as answer": (lambda: gn.Sequential(gn.Conv2d(2, 3, 3), gn.ReLU(), output="softmax"), (5, 6, 2)),
+    "means of channels": (lambda: gn.Sequential(gn.Conv2d(2, 4, 2), gn.GlobalAvgPool2d(), gn.Softmax()), (5, 6, 2)),
+    "other constants": (
+        lambda: gn.Sequential(
+            *(gn.LeakyReLU(0.3), gn.BatchNorm(4, epsilon=0.1), gn.LayerNorm(4, epsilon=0.2), gn.ELU(0.5)),
+            *(gn.RMSNorm(4, epsilon=0.3), gn.GroupNorm(2, 4, epsilon=0.4)),
+        ),
+        (5, 6, 4),
+    ),
     "rows of one axis more": (lambda: gn.Sequential(gn.GroupNorm(2, 4), gn.PReLU(4), gn.BatchNorm(4)), (5, 4)),
 }
 

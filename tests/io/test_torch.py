@@ -96,6 +96,15 @@ def test_what_cannot_be_put_in_another_order_is_refused():
         torch_code(gn.LayerNorm(4), input_shape=(2, 4))
 
 
+def test_constants_that_are_not_the_usual_ones():
+    net = gn.Sequential(
+        *(gn.LeakyReLU(0.3), gn.BatchNorm(4, epsilon=0.1), gn.LayerNorm(4, epsilon=0.2), gn.ELU(0.5)),
+        *(gn.RMSNorm(4, epsilon=0.3), gn.GroupNorm(2, 4, epsilon=0.4)),
+    )
+    assert_agrees(randomised(net), (5, 6, 4))
+    assert_agrees(randomised(net), (4,))
+
+
 @pytest.mark.parametrize("make", [lambda: gn.models.lenet((16, 16, 3), 4), lambda: gn.models.cnn((8, 8, 2), 3)])
 def test_networks_that_take_rows(make):
     net = randomised(make())
@@ -184,6 +193,10 @@ CHANGES = {
     "other layers": (
         lambda s: dict(list(s.items())[7:]),
         "'conv2.weight' of shape (6, 4, 3, 2) stands where this network has 'conv2d1.W'",
+    ),
+    "another kind": (
+        lambda s: {("bn1.mean" if key == "bn1.weight" else key): value for key, value in s.items()},
+        "'bn1.mean' of shape (4,) stands where this network has 'batchnorm1.gamma', which in PyTorch is a 'weight'",
     ),
     "not transposed": (
         lambda s: s | {"fc2.weight": s["fc2.weight"].T},
