@@ -3,6 +3,7 @@
 import errno
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,22 @@ def serve(net: Layer, port: int = 8000, *, browser: bool = True) -> None:
     )
     if browser:
         webbrowser.open(address)  # which finds the socket listening, and waits for the server
-    try:
+    with listener, suppress(KeyboardInterrupt):  # which comes once all that was open has been closed
         server.run(sockets=[listener])
-    except KeyboardInterrupt:  # once it has closed all that was open
-        print("ended")
-    finally:
-        listener.close()
+    print("ended")
 
 
 def _listen(port: int) -> socket.socket:
+    if port > 65535:
+        raise OptionError(f"port must be from 0 to 65535, got {port}")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use a minute ago is free
     try:
         listener.bind(("127.0.0.1", port))
         listener.listen()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        reason = "is in use" if in_use else f"cannot be had: {getattr(error, 'strerror', None) or error}"
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
         raise OptionError(f"port {port} {reason}; name another with --port, or 0 for any that is free") from None
     return listener
 
@@ -75,7 +74,7 @@ def app(net: Layer) -> Any:
         from starlette.exceptions import HTTPException
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
-        from starlette.requests import Request
+        from starlette.requests import ClientDisconnect, Request
         from starlette.responses import FileResponse, PlainTextResponse, Response
         from starlette.routing import Route
     except ImportError as error:
@@ -88,12 +87,15 @@ def app(net: Layer) -> Any:
         length = request.headers.get("content-length", "0")
         data = bytearray()
         if length.isdecimal() and int(length) <= _LIMIT:  # what says that it is larger is not read at all
-            async for part in request.stream():
-                data += part
-                if len(data) > _LIMIT:
-                    break
-            else:
-                return bytes(data)
+            try:
+                async for part in request.stream():
+                    data += part
+                    if len(data) > _LIMIT:
+                        break
+                else:
+                    return bytes(data)
+            except ClientDisconnect:
+                raise HTTPException(400, "the drawing ended early") from None
         raise HTTPException(413, f"a drawing has {height * width} bytes", {"Connection": "close"})
 
     async def read(request: Request) -> Response:

@@ -183,6 +183,7 @@ async function changed() {
   version += 1;
   $("undo").disabled = !strokes.length && !cleared.length;
   $("clear").disabled = !strokes.length;
+  $("here").hidden = strokes.length > 0;
   if (asking) return;
   asking = true;
   try {
@@ -212,12 +213,13 @@ function show() {
   const first = last ? shares.indexOf(Math.max(...shares)) : -1;
   [...$("bars").children].forEach((bar, i) => {
     bar.classList.toggle("first", i === first);
-    bar.querySelector(".fill").style.transform = `translateX(${100 * shares[i] - 101}%)`;
+    bar.querySelector(".fill").style.transform = `translateX(${100 * shares[i] - 100}%)`;
     bar.querySelector(".percent").textContent = percent(shares[i]);
   });
   $("best").textContent = last ? network.classes[first] : "–";
-  $("sure").textContent = last ? `sure by ${percent(shares[first])}` : "nothing yet";
-  if (last) say(`It reads ${network.classes[first]}, sure by ${percent(shares[first])}.`);
+  $("best").classList.toggle("none", !last);
+  $("sure").textContent = last ? `${percent(shares[first])} sure` : "nothing yet";
+  if (last) say(`It reads ${network.classes[first]}, ${percent(shares[first])} sure.`);
   paint();
 }
 
@@ -239,21 +241,22 @@ function paint() {
   const [text, above, below] = ["--text", "--above", "--below"].map(rgb);
   const [, picture, ...layers] = last ?? [];
   paintMaps($("picture"), picture, [...network.image, 1], ground, text, text);
-  network.layers.forEach(({ shape }, i) => {
-    const maps = shape.length === 3 ? shape : null;
-    if (maps) paintMaps(layerCanvas(i), layers[i], maps, ground, above, below);
-    else paintMaps(layerCanvas(i), layers[i], [1, 1, size(shape)], ground, above, below);
-  });
+  const canvases = document.querySelectorAll("#layers canvas");
+  network.layers.forEach(({ shape }, i) => paintMaps(canvases[i], layers[i], asMaps(shape), ground, above, below));
 }
 
-const size = (shape) => shape.reduce((a, b) => a * b, 1);
-const layerCanvas = (i) => $("layers").children[i].querySelector("canvas");
+// An array that is no image is shown as maps of one pixel each
+function asMaps(shape) {
+  return shape.length === 3 ? shape : [1, 1, shape.reduce((a, b) => a * b, 1)];
+}
 
-// How c maps of h x w pixels are laid out, in rows that are filled evenly and no wider than a card
+// How c maps of h x w pixels are laid out: in rows that are all full, where c has such a divisor
 function layout([h, w, c]) {
   const gap = h * w > 1 ? 1 : 0;
-  const rows = Math.ceil((c * (w + gap)) / (gap ? 256 : 50));
-  const columns = Math.ceil(c / rows);
+  const most = gap ? Math.max(1, Math.min(16, Math.floor(256 / w))) : 50; // in a row
+  let columns = Math.min(c, most);
+  while (c % columns && columns > most / 2) columns -= 1;
+  if (c % columns) columns = Math.ceil(c / Math.ceil(c / most));
   return { gap, columns, width: columns * (w + gap) - gap, height: Math.ceil(c / columns) * (h + gap) - gap };
 }
 
@@ -303,6 +306,7 @@ function build() {
   $("seen").textContent = `What it sees: ${image.join(" × ")}`;
   $("best").classList.toggle("word", classes.some((name) => name.length > 2));
   [$("picture").height, $("picture").width] = image;
+  $("width").value = Math.max(24, (0.9 * network.size[0]) / image[0]); // about a pixel of the picture, or it turns pale
   for (const name of classes) {
     const track = make("span", "", "track");
     track.append(make("span", "", "fill"));
@@ -310,18 +314,17 @@ function build() {
     bar.append(make("span", name), track, make("span", "", "percent"));
     $("bars").append(bar);
   }
-  layers.forEach(({ name, type, shape }, i) => {
-    const maps = shape.length === 3;
-    const { width, height } = layout(maps ? shape : [1, 1, size(shape)]);
+  layers.forEach(({ name, shape }, i) => {
+    const [h, w, c] = asMaps(shape);
+    const { width, height } = layout([h, w, c]);
     const caption = make("figcaption");
-    const what = maps ? `${shape[2]} maps of ${shape[0]} × ${shape[1]}` : `${size(shape)} numbers`;
     caption.id = `layer${i}`;
-    caption.append(make("b", name), ` ${type}: ${what}`);
+    caption.append(make("b", name), h * w > 1 ? ` ${c} maps of ${h} × ${w}` : ` ${c} numbers`);
     const picture = make("canvas");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-labelledby", caption.id);
     [picture.width, picture.height] = [width, height];
-    picture.style.width = `${width * Math.max(1, Math.min(24, Math.floor(720 / width)))}px`;
+    picture.style.width = `min(100%, ${width * (h * w > 1 ? 7 : 24)}px)`;
     const figure = make("figure");
     figure.append(caption, picture);
     $("layers").append(figure);
@@ -345,6 +348,7 @@ async function start() {
     willReadFrequently: true,
   });
   build();
+  $("keyboard").open = matchMedia("(min-width: 48rem)").matches; // where it pushes nothing away
   paper.style.aspectRatio = `${width} / ${height}`;
   show();
   new ResizeObserver(redraw).observe(paper);
