@@ -50,13 +50,17 @@ function clear() {
   changed();
 }
 
+// Piece by piece, so that it looks the same when it is drawn again
 function drawStroke({ width, points }, from = 0) {
   for (const context of [canvas, ink]) {
     context.lineWidth = width;
-    context.beginPath();
-    context.moveTo(...points[Math.max(from - 1, 0)]);
-    for (const [x, y] of points.slice(from)) context.lineTo(x + 0.01, y); // a line of no length would leave no dot
-    context.stroke();
+    for (let i = from; i < points.length; i++) {
+      const [x, y] = points[i];
+      context.beginPath();
+      context.moveTo(...points[Math.max(i - 1, 0)]);
+      context.lineTo(x + 0.01, y); // a line of no length would leave no dot
+      context.stroke();
+    }
   }
 }
 
