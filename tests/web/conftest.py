@@ -19,22 +19,30 @@ SWITCHES = (
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory):
-    """Chromium without a window. Tests that need it are skipped where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium = next(filter(None, map(shutil.which, NAMES)), None)
+def chromium(folder):
+    """Chromium without a window, whose profile is in the folder; None where there is none."""
+    from selenium import webdriver
+
+    browser = next(filter(None, map(shutil.which, NAMES)), None)
     chromedriver = shutil.which("chromedriver")
-    if not (chromium and chromedriver):
-        pytest.skip("needs Chromium and chromedriver (apt-get install chromium chromium-driver)")
+    if not (browser and chromedriver):
+        return None
     options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for switch in (*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+    options.binary_location = browser
+    for switch in (*SWITCHES, f"--user-data-dir={folder}"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
-    yield browser
-    browser.quit()
+    return webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory):
+    pytest.importorskip("selenium")
+    driver = chromium(tmp_path_factory.mktemp("chromium"))
+    if driver is None:
+        pytest.skip("needs Chromium and chromedriver (apt-get install chromium chromium-driver)")
+    yield driver
+    driver.quit()
 
 
 class Page:
