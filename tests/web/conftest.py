@@ -70,7 +70,14 @@ class Page:
         )
         self.driver.execute_cdp_cmd(
             "Input.dispatchMouseEvent",
-            {"type": kind, "x": left + scale * x, "y": top + scale * y, "button": "left", "buttons": 1, "clickCount": 1},
+            {
+                "type": kind,
+                "x": left + scale * x,
+                "y": top + scale * y,
+                "button": "left",
+                "buttons": 1,
+                "clickCount": 1,
+            },
         )
 
     def draw(self, *strokes):

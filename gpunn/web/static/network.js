@@ -217,17 +217,21 @@ function scaleShift(x, gamma, beta) {
 
 // The picture (h, w), from 0 to 1, of a drawing of bytes
 function prepare(drawing, { size, image, box }) {
-  const ink = array(size, Float64Array.from(drawing, (value) => value / 255));
-  return box === null ? shrink(ink, size.map((n) => [0, n]), image) : centre(ink, box, image);
+  const ink = array(size, Float64Array.from(drawing));
+  const picture = box === null ? shrink(ink, size.map((n) => [0, n]), image) : centre(ink, box, image);
+  return array(image, picture.data.map((value) => value / 255));
 }
 
 // As the images of MNIST were made: the ink's longer side has `box` pixels, and its centre of mass is in the middle
 function centre(ink, box, size) {
-  const sums = ink.shape.map((n) => new Float64Array(n)); // of the rows, of the columns
-  ink.data.forEach((value, i) => {
-    sums[0][Math.floor(i / ink.shape[1])] += value;
-    sums[1][i % ink.shape[1]] += value;
-  });
+  const [H, W] = ink.shape;
+  const sums = [new Float64Array(H), new Float64Array(W)]; // of the rows, of the columns
+  for (let i = 0; i < H; i++) {
+    for (let j = 0; j < W; j++) {
+      sums[0][i] += ink.data[i * W + j];
+      sums[1][j] += ink.data[i * W + j];
+    }
+  }
   const spans = sums.map((s) => [s.findIndex((sum) => sum > 0), s.findLastIndex((sum) => sum > 0) + 1]);
   const scale = Math.max(...spans.map(([start, end]) => end - start)) / box;
   const frame = sums.map((s, axis) => {

@@ -81,7 +81,10 @@ function redraw() {
 // How much ink lies on each pixel, from 0 to 255: its opacity, whatever its colour
 function drawing() {
   const [height, width] = network.size;
-  return ink.getImageData(0, 0, width, height).data.filter((_, i) => i % 4 === 3);
+  const { data } = ink.getImageData(0, 0, width, height); // red, green, blue and opacity of each
+  const opacity = new Uint8Array(height * width);
+  for (let i = 0; i < opacity.length; i++) opacity[i] = data[4 * i + 3];
+  return opacity;
 }
 
 // --- mouse and touch
@@ -97,7 +100,9 @@ paper.addEventListener("pointerdown", (event) => {
   $("pen").hidden = true;
   begin(...place(event));
 });
-paper.addEventListener("pointermove", (event) => {
+// Some browsers tell of a move at once, others with the next frame of the screen, up to 17 ms later
+const MOVED = "onpointerrawupdate" in window ? "pointerrawupdate" : "pointermove";
+paper.addEventListener(MOVED, (event) => {
   if (!stroke || !event.isPrimary || !event.buttons) return;
   const all = event.getCoalescedEvents(); // more than one where the mouse is quicker than the screen
   goOn((all.length ? all : [event]).map(place));
@@ -240,9 +245,10 @@ function say(text) {
 
 // --- pictures: one pixel of a canvas for each number, enlarged by the style sheet
 
+let colours; // [red, green, blue] of each that pictures are painted in
+
 function paint() {
-  const ground = rgb("--card");
-  const [text, above, below] = ["--text", "--above", "--below"].map(rgb);
+  const { ground, text, above, below } = colours;
   const [, picture, ...layers] = last ?? [];
   paintMaps($("picture"), picture, [...network.image, 1], ground, text, text);
   const canvases = document.querySelectorAll("#layers canvas");
@@ -289,7 +295,8 @@ function colour(name) {
 }
 
 function rgb(name) {
-  return [1, 3, 5].map((i) => parseInt(colour(name).slice(i, i + 2), 16));
+  const text = colour(name); // such as #0b5cad
+  return [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16));
 }
 
 // --- the page for this network
@@ -336,6 +343,7 @@ function build() {
 }
 
 function recolour() {
+  colours = { ground: rgb("--card"), text: rgb("--text"), above: rgb("--above"), below: rgb("--below") };
   redraw();
   paint();
 }
@@ -354,6 +362,7 @@ async function start() {
   build();
   $("keyboard").open = matchMedia("(min-width: 48rem)").matches; // where it pushes nothing away
   paper.style.aspectRatio = `${width} / ${height}`;
+  recolour();
   show();
   new ResizeObserver(redraw).observe(paper);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
