@@ -131,6 +131,31 @@ def _predict(run: str, images: list[str]) -> int:
     return 0
 
 
+def _draw(run: str, port: int, browser: bool, device: str) -> int:
+    from gpunn.web import serve
+
+    serve(_open_network(run).to(device), port, browser=browser)
+    return 0
+
+
+def _export(run: str, to: str, out: str | None) -> int:
+    from gpunn.web import to_html
+
+    model = Path(run) if run.endswith(".safetensors") else Path(run) / "model.safetensors"
+    path = Path(out) if out is not None else model.with_suffix(f".{to}")
+    to_html(_open_network(run), path)
+    print(f"written to {path}")
+    return 0
+
+
+def _open_network(path: str) -> Any:
+    """The network in a run folder, or in a file that gn.save wrote."""
+    from gpunn.io import load
+    from gpunn.train.run import open_run
+
+    return load(path) if path.endswith(".safetensors") else open_run(path)[1]
+
+
 def _summary(run: str | None, **options: Any) -> int:
     from gpunn.train.recipe import load_data, make_network
     from gpunn.train.run import open_run
@@ -337,6 +362,19 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(command=_predict)
     predict.add_argument("run", metavar="RUN", help="a run folder")
     predict.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, such as digit.png")
+
+    draw = commands.add_parser("draw", help="a page to draw on, and to watch a network read it")
+    draw.set_defaults(command=_draw)
+    draw.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
+    draw.add_argument("--port", type=int, default=8000, metavar="N", help="(default: %(default)s; 0: any that is free)")
+    draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
+    draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+
+    export = commands.add_parser("export", help="write a network for other programs")
+    export.set_defaults(command=_export)
+    export.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
+    export.add_argument("--to", required=True, choices=("html",), help="html: the page of gpunn draw, as one file")
+    export.add_argument("--out", metavar="FILE", help="(default: model.html in the run folder)")
 
     summary = commands.add_parser("summary", help="the layers of a network and their sizes")
     summary.set_defaults(command=_summary)

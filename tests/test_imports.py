@@ -23,7 +23,7 @@ FLOORS = [
     {"init", "params"},
     {"layers", "losses", "metrics", "schedules", "optim", "models"},
     {"io", "data"},
-    {"testing", "environment", "machine", "bench", "train", "estimator", "plot", "cli", "__main__", "__init__"},
+    {"testing", "environment", "machine", "bench", "train", "estimator", "plot", "web", "cli", "__main__", "__init__"},
 ]
 FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba", "llvmlite"}
 
