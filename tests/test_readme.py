@@ -98,7 +98,6 @@ def test_all_commands_are_found():
         "compare",
         "reproduce",
         "evaluate",
-        "export",
         "predict",
         "summary",
         "gradcheck",

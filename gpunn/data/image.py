@@ -1,6 +1,7 @@
 """Reading pictures for a network that was trained on images (needs Pillow, the extra "image")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from gpunn.errors import FileError
 
-__all__ = ["centre", "read_image", "shrink"]
+__all__ = ["centre", "open_picture", "picture_size", "read_image", "scaled", "shrink"]
 
 
 def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
@@ -16,38 +17,67 @@ def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
 
     A picture of that size is taken as it is. Any other is brought to it: with "box" among `about` as MNIST was made,
     the ink scaled until its longer side has "box" pixels and moved until its centre of mass is in the middle; without
-    it, just scaled, dark ink on light paper inverted. Pixels come from 0 to "white" (1 if not said). Raises FileError
-    for what is not a picture, or has nothing on it.
+    it, just scaled, dark ink on light paper inverted. With "ink" false it is any picture, which is scaled and no more.
+    Pixels come from 0 to "white" (1 if not said). Raises FileError for what is not a picture, or has no ink on it.
     """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise FileError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
     height, width, channels = about["image_shape"]
     if channels not in (1, 3):
         raise FileError(f"{path}: the network expects images of {channels} channels; a picture has 1 or 3")
+    picture = open_picture(path).convert("L" if channels == 1 else "RGB")
+    white = float(about.get("white", 1.0))
+    if about.get("ink", True):
+        pixels = np.asarray(picture)
+        if pixels.min() == pixels.max():
+            raise FileError(f"{path}: there is nothing on this picture: all its pixels are the same")
+        if channels == 1 and picture.size != (width, height):
+            if "box" in about:
+                return _centred(picture, about["box"], (height, width), path).reshape(-1) * (white / 255)
+            if _paper(pixels) > 127:
+                from PIL import ImageOps
+
+                picture = ImageOps.invert(picture)
+    return np.asarray(scaled(picture, (height, width)), dtype=np.float64).reshape(-1) * (white / 255)
+
+
+def open_picture(path: str | Path) -> Any:
+    """A picture in RGB of 8 bits, as it is to be looked at. Raises FileError for what is none."""
+    with _opened(path) as file:
+        from PIL import Image, ImageOps
+
+        picture = ImageOps.exif_transpose(file)
+        if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+            picture = Image.fromarray(np.clip(np.asarray(picture) / 257, 0, 255).astype(np.uint8))
+        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+            picture = _on_paper(picture.convert("RGBA"))
+        return picture.convert("RGB")
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) by the first bytes of the file, before it is turned upright. Raises FileError."""
+    with _opened(path) as file:
+        return file.height, file.width
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise FileError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-                picture = Image.fromarray(np.clip(np.asarray(picture) / 257, 0, 255).astype(np.uint8))
-            if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-                picture = _on_paper(picture.convert("RGBA"))
-            picture = picture.convert("L" if channels == 1 else "RGB")
+            yield file
     except Exception as error:  # Pillow raises a dozen kinds over a damaged file
-        raise FileError(f"{path}: cannot be read as a picture: {error}") from None
-    pixels = np.asarray(picture)
-    if pixels.min() == pixels.max():
-        raise FileError(f"{path}: there is nothing on this picture: all its pixels are the same")
-    if picture.size != (width, height):
-        if channels == 1 and "box" in about:
-            picture = _centred(picture, about["box"], (height, width), path)
-        else:
-            if channels == 1 and _paper(pixels) > 127:
-                picture = ImageOps.invert(picture)
-            picture = picture.resize((width, height), Image.Resampling.BOX)
-    white = float(about.get("white", 1.0))
-    return np.asarray(picture, dtype=np.float64).reshape(-1) * (white / 255)
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{path}: cannot be read as a picture: {reason}; use another copy") from None
+
+
+def scaled(picture: Any, size: tuple[int, int]) -> Any:
+    """A picture of this (height, width), whatever proportions it had."""
+    from PIL import Image
+
+    height, width = size
+    return picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.BOX)
 
 
 def _on_paper(picture: Any) -> Any:

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from gpunn.errors import FileError, OptionError
-from gpunn.io.network import load
+from gpunn.errors import OptionError
+from gpunn.io.network import load, model_file
 from gpunn.layers import Layer
 
 __all__ = ["FORMATS", "export"]
@@ -18,6 +18,7 @@ FORMATS = {
     "torch": ("_torch.safetensors", "gpunn.io.torch:export"),
     "sklearn": (".joblib", "gpunn.io.sklearn:export"),
     "npz": (".npz", "gpunn.io.npz:export"),
+    "html": (".html", "gpunn.web.export:export"),
 }
 
 
@@ -32,11 +33,7 @@ def export(
     """
     if to not in FORMATS:
         raise OptionError(f"format {to!r} is not known; expected {', '.join(FORMATS)}")
-    source = Path(run)
-    if source.is_dir():
-        source = source / "model.safetensors"
-        if not source.is_file():
-            raise FileError(f"{run}: there is no network in this folder: it has no model.safetensors")
+    source = model_file(run)
     net = load(source)
     ending, name = FORMATS[to]
     path = Path(out) if out is not None else source.with_name(source.stem + ending)

@@ -16,7 +16,7 @@ from gpunn.layers import Layer, Sequential
 from gpunn.web.reader import Reader
 from gpunn.web.server import STATIC
 
-__all__ = ["describe", "page", "to_html"]
+__all__ = ["describe", "export", "page", "to_html"]
 
 _KNOWN = {kind for name in layers.__all__ if isinstance(kind := getattr(layers, name), type)}
 
@@ -28,6 +28,12 @@ def to_html(net: Layer, path: str | Path) -> None:
     that are not gpunn's own, FileError where the file cannot be written.
     """
     write_atomic(path, page(net))
+
+
+def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None = None) -> list[str]:
+    """`gpunn export --to html`; the network tells the shape of an input itself."""
+    to_html(net, path)
+    return ["to draw on, in any browser, with no server and no network connection"]
 
 
 def page(net: Layer) -> str:
