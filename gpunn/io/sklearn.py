@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import layers
+from gpunn.checks import instance
 from gpunn.device import to_host
 from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
@@ -78,7 +79,8 @@ def to_sklearn(net: Any) -> Any:
         output, classes, labels = net.out_activation_, getattr(net, "classes_", None), getattr(net, "_several", False)
         net = net.net_
     else:
-        output = "identity" if net.output is None else _TO_SKLEARN.get(type(net.output), type(net.output).__name__)
+        given = instance("net", net, Layer).output
+        output = "identity" if given is None else _TO_SKLEARN.get(type(given), type(given).__name__)
         classes = net.about.get("classes") or None
         labels = output == "logistic" and classes is None
     weights, biases, hidden = _chain(net)

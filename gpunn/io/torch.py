@@ -52,7 +52,7 @@ def from_torch_state_dict(net: Layer, state: Mapping[str, Any], *, input_shape: 
     that of the layers in most models: compare an answer of both. Raises ShapeError, changing nothing, that names the
     first key which does not fit.
     """
-    entries = _places(net, input_shape).entries
+    entries = _Places(net, input_shape).entries
     state = {key: _array(key, value) for key, value in instance("state", state, Mapping).items()}
     state = {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
     by_name = {entry.key for entry in entries} == set(state)
@@ -129,7 +129,7 @@ def check_torch(net: Layer, path: str | Path, *, input_shape: Shape | None = Non
     model = names["network"]().to(dtype)
     model.load_state_dict(state)
     model.eval()
-    places = _places(net, input_shape)
+    places = _Places(net, input_shape)
     x = samples(net, places.input_shape, 7)
     with torch.no_grad():
         y = model(torch.from_numpy(np.moveaxis(x, -1, 1).copy()).to(dtype)).numpy()
@@ -221,12 +221,8 @@ class _Places:
         )
 
 
-def _places(net: Layer, shape: Shape | None) -> _Places:
-    return _Places(net, shape)
-
-
 def _arrays(net: Layer, shape: Shape | None) -> dict[str, np.ndarray]:
-    return {entry.key: entry.to_torch() for entry in _places(net, shape).entries}
+    return {entry.key: entry.to_torch() for entry in _Places(net, shape).entries}
 
 
 # --- each layer: a function of (the walk, the layer, the beginning of its keys, the indentation) that gives its code
@@ -370,7 +366,7 @@ _FIRST_LINE = '"""A network of gpunn as layers of PyTorch; its weights lie besid
 
 def torch_code(net: Layer, *, input_shape: Shape | None = None) -> str:
     """A Python program whose function network() makes the same layers in PyTorch, still without their weights."""
-    places = _places(net, input_shape)
+    places = _Places(net, input_shape)
     classes = "".join(f"{_CLASSES[name]}\n\n" for name in sorted(places.classes))
     shape = places.input_shape
     takes = ", ".join(map(str, shape if len(shape) == 1 else (shape[2], *shape[:2])))

@@ -194,3 +194,6 @@ def test_what_is_no_fitted_perceptron_is_refused():
         name = type(estimator).__name__
         with pytest.raises(OptionError, match=f"takes a fitted MLPClassifier or MLPRegressor, got {name}"):
             from_sklearn(estimator)
+    for what in ("net", gn.MLPClassifier()):
+        with pytest.raises(OptionError, match="net must be an instance of Layer, got"):
+            to_sklearn(what)
