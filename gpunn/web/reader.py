@@ -41,16 +41,17 @@ class Reader:
         about = net.about
         if not about.get("classes") or "image_shape" not in about:
             raise OptionError(
-                "drawings are for networks that tell images apart, and this one does not say so; before gn.save give it "
+                "the page is for networks that tell images apart, and this one does not say so: before gn.save, give it "
                 'net.about = {"classes": [...], "image_shape": [28, 28, 1], "white": 1.0, "box": 20}'
             )
         self.classes = [str(name) for name in about["classes"]]
-        self.image = tuple(int(n) for n in about["image_shape"])
-        if len(self.image) != 3 or self.image[2] != 1:
-            raise OptionError(f"drawings have one channel, and the network takes images of shape {self.image}")
+        height, width, *channels = map(int, about["image_shape"])
+        if channels != [1]:
+            raise OptionError(f"drawings have one channel, and the network takes images of {about['image_shape']}")
+        self.image = height, width
         self.white, self.box = float(about.get("white", 1.0)), about.get("box")
-        h, w = self.image[:2]
-        self.size = (round(_SIDE * h / max(h, w)), round(_SIDE * w / max(h, w)))
+        longer = max(height, width)
+        self.size = round(_SIDE * height / longer), round(_SIDE * width / longer)
         self.steps = dict(net.children()) if type(net) is Sequential else {type(net).__name__.lower(): net}
         last = list(self.steps.values())[-1] if self.steps else None
         # a network without an output function gives scores, unless its last layer is that function
@@ -64,24 +65,23 @@ class Reader:
 
     def _input_shape(self) -> tuple[int, ...]:
         """The shape of one input: a row of pixels, or an image for a network that begins with a convolution."""
-        row = (math.prod(self.image),)
-        for shape in (row, self.image):
+        for shape in ((math.prod(self.image),), (*self.image, 1)):
             try:
                 self.net.output_shape(shape)
             except ValueError as error:  # a ShapeError
                 reason = error
             else:
                 return shape
-        raise OptionError(f"the network does not take images of shape {self.image}: {reason}")
+        raise OptionError(f"the network does not take images of {self.image}: {reason}")
 
     def prepare(self, drawing: np.ndarray) -> np.ndarray:
         """The picture (h, w) that the network sees, from 0 to 1. Raises DataError for a drawing without ink."""
         if not drawing.any():
             raise DataError("there is no ink on this drawing")
-        ink, size = drawing.astype(np.float64) / 255.0, self.image[:2]
+        ink = drawing.astype(np.float64) / 255.0
         if self.box is not None:
-            return centre(ink, self.box, size)
-        return shrink(ink, [(0, n) for n in ink.shape], size)
+            return centre(ink, self.box, self.image)
+        return shrink(ink, [(0, n) for n in ink.shape], self.image)
 
     def read(self, drawing: np.ndarray) -> list[np.ndarray]:
         """[the share of each class, the picture that the network sees, what each layer of `shown` makes of it]."""
@@ -101,7 +101,7 @@ class Reader:
         return {
             "classes": self.classes,
             "size": self.size,
-            "image": self.image[:2],
+            "image": self.image,
             "box": self.box,
             "white": self.white,
             "parameters": parameters,

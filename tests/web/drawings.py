@@ -1,5 +1,7 @@
 """Networks and drawings for the tests of the page."""
 
+from itertools import pairwise
+
 import numpy as np
 
 import gpunn as gn
@@ -23,11 +25,10 @@ def blot(size=(280, 280)):
 
 def line(*points, n=12):
     """n points on each straight piece of a line, as a hand would pass them."""
-    pieces = [
-        [(x0 + (x1 - x0) * i / n, y0 + (y1 - y0) * i / n) for i in range(n)]
-        for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True)
-    ]
-    return [*sum(pieces, []), points[-1]]
+    found = []
+    for (x0, y0), (x1, y1) in pairwise(points):
+        found += [(x0 + (x1 - x0) * i / n, y0 + (y1 - y0) * i / n) for i in range(n)]
+    return [*found, points[-1]]
 
 
 def arc(x, y, rx, ry, start, end, n=24):

@@ -217,7 +217,8 @@ for (const element of document.querySelectorAll("body *")) {
   if (!said || !element.checkVisibility() || element.tagName === "SCRIPT") continue;
   const style = getComputedStyle(element);
   const needed = parseFloat(style.fontSize) >= 24 ? 3 : 4.5; // WCAG 2.2, 1.4.3
-  found.push([element.tagName + " " + element.textContent.trim(), contrast(numbers(style.color), ground(element)), needed]);
+  const what = element.tagName + " " + element.textContent.trim();
+  found.push([what, contrast(numbers(style.color), ground(element)), needed]);
 }
 for (const element of document.querySelectorAll("button:enabled, #paper, .first .fill")) { // 1.4.11
   const style = getComputedStyle(element);

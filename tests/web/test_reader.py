@@ -72,9 +72,9 @@ def test_a_network_in_float64_gets_float64():
 @pytest.mark.parametrize(
     ("net", "about", "message"),
     [
-        (gn.mlp([784, 10]), {"classes": []}, r"before gn.save give it net.about = \{"),
-        (gn.mlp([784, 10]), {"image_shape": [28, 28, 3]}, r"takes images of shape \(28, 28, 3\)"),
-        (gn.mlp([64, 10]), {}, r"does not take images of shape \(28, 28, 1\)"),
+        (gn.mlp([784, 10]), {"classes": []}, r"before gn.save, give it net.about = \{"),
+        (gn.mlp([784, 10]), {"image_shape": [28, 28, 3]}, r"takes images of \[28, 28, 3\]"),
+        (gn.mlp([64, 10]), {}, r"does not take images of \(28, 28\)"),
         (gn.mlp([784, 7]), {}, r"gives \(7,\) numbers for 10 classes"),
     ],
 )

@@ -25,9 +25,8 @@ function begin(x, y) {
 }
 
 function goOn(points) {
-  const from = stroke.points.length;
   stroke.points.push(...points);
-  drawStroke(stroke, from);
+  redraw();
   changed();
 }
 
@@ -50,31 +49,31 @@ function clear() {
   changed();
 }
 
-// Piece by piece, so that it looks the same when it is drawn again
-function drawStroke({ width, points }, from = 0) {
+function redraw() {
   for (const context of [canvas, ink]) {
-    context.lineWidth = width;
-    for (let i = from; i < points.length; i++) {
-      const [x, y] = points[i];
+    const [height, width] = network.size;
+    context.clearRect(0, 0, width, height);
+    for (const { width, points } of strokes) {
+      context.lineWidth = width;
       context.beginPath();
-      context.moveTo(...points[Math.max(i - 1, 0)]);
-      context.lineTo(x + 0.01, y); // a line of no length would leave no dot
+      context.moveTo(...points[0]);
+      for (const [x, y] of points) context.lineTo(x + 0.01, y); // a line of no length would leave no dot
       context.stroke();
     }
   }
 }
 
-function redraw() {
+// The paper in as many pixels as the screen has for it, and the ink in the colour of the page
+function fit() {
   const [height, width] = network.size;
   const scale = (paper.clientWidth * devicePixelRatio) / width;
   [paper.width, paper.height] = [width * scale, height * scale];
   canvas.scale(scale, scale);
-  ink.clearRect(0, 0, width, height);
   for (const context of [canvas, ink]) {
     context.lineCap = context.lineJoin = "round";
     context.strokeStyle = colour("--text");
   }
-  for (const each of strokes) drawStroke(each);
+  redraw();
   movePen();
 }
 
@@ -344,7 +343,7 @@ function build() {
 
 function recolour() {
   colours = { ground: rgb("--card"), text: rgb("--text"), above: rgb("--above"), below: rgb("--below") };
-  redraw();
+  fit();
   paint();
 }
 
@@ -364,7 +363,7 @@ async function start() {
   paper.style.aspectRatio = `${width} / ${height}`;
   recolour();
   show();
-  new ResizeObserver(redraw).observe(paper);
+  new ResizeObserver(fit).observe(paper);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
 }
 
