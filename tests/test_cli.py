@@ -504,7 +504,7 @@ def test_columns_and_the_task_are_told_before_and_scores_after(gpunn_):
     code, out, err = gpunn_("train", "mixed.csv", "--out", "run", "--device", "cpu", "--epochs", "20")
     assert (code, err) == (0, [])
     expected = [
-        "target   kind: classification, as they are names",
+        "target   kind: classification, as it holds names",
         "columns  id            number; it only counts the rows: leave it out with --drop",
         r"         size          number; 10 missing, taken as the mean [\d.]+",
         "         petal colour  category of 3: blue, red, white",
@@ -553,7 +553,7 @@ def test_predict_writes_quantities(gpunn_):
     city = np.array(["Bern", "Rome"])[np.arange(200) % 2]
     table("q.csv", a, city, 1000 * a + 5000 * (city == "Rome") + 0.5, heading=["a", "city", "y"])
     out = gpunn_("train", "q.csv", "--out", "run", "--lr", "0.02")[1]
-    assert "target   y: regression, as they are numbers with fractions" in out
+    assert "target   y: regression, as it holds fractions" in out
     assert any(line.startswith("always the mean ") for line in out)
     Path("new.csv").write_text("city;a\nRome;5\nBern;5\n")
     shown = list(csv.DictReader(gpunn_("predict", "run", "new.csv")[1]))

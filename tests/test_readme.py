@@ -63,13 +63,18 @@ def test_the_python_with_files_of_other_programs_runs(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with what the README's commands speak of: a table and a picture."""
+    """A folder with what the README's commands speak of: tables and pictures."""
     image = pytest.importorskip("PIL.Image")
     folder = tmp_path_factory.mktemp("readme")
     rng = np.random.default_rng(0)
     kinds = ["iris", "rose", "tulip"] * 30
     rows = [f"{rng.normal(i % 3):.3f},{rng.normal(2 * (i % 3)):.3f},{kind}" for i, kind in enumerate(kinds)]
     (folder / "flowers.csv").write_text("\n".join(["length,width,species", *rows]))
+    (folder / "new.csv").write_text("width,length\n0.5,1.5\n,2\n")
+    for kind in ("cat", "dog"):
+        (folder / "pictures" / kind).mkdir(parents=True)
+        for i in range(12):
+            image.fromarray(rng.integers(0, 256, (20, 16, 3)).astype("uint8")).save(folder / f"pictures/{kind}/{i}.jpg")
     _, test = gn.datasets.digits()
     image.fromarray((test.x[0].reshape(8, 8) * 255).astype("uint8")).save(folder / "picture.png")
     return folder
@@ -82,14 +87,16 @@ def test_the_commands_run(command, place, monkeypatch, request):
     if command.startswith("gpunn export"):
         for name in {"onnx": ["onnx", "onnxruntime"], "sklearn": ["sklearn"]}.get(command.split()[-1], []):
             pytest.importorskip(name)
+    if "--tensorboard" in command:
+        pytest.importorskip("tensorboardX")
     monkeypatch.chdir(place)
-    runs = sorted(place.glob("runs/digits-*"))
-    if "runs/digits-..." in command and not runs:
-        assert main(["train", "--epochs", "2", "--quiet"]) == 0
-        runs = sorted(place.glob("runs/digits-*"))
+    if named := re.search(r"runs/(\w+)-\.\.\.", command):
+        data = {"digits": "digits", "flowers": "flowers.csv"}[named[1]]
+        if not list(place.glob(f"runs/{named[1]}-*")):
+            assert main(["train", data, "--epochs", "2", "--quiet"]) == 0
+        command = command.replace(named[0], str(max(place.glob(f"runs/{named[1]}-*"))))
     monkeypatch.setattr("gpunn.web.serve", lambda net, port, browser: None)  # which would not end
-    words = shlex.split(command.replace("runs/digits-...", str(runs[-1]) if runs else ""))
-    assert main(words[1:]) == 0
+    assert main(shlex.split(command)[1:]) == 0
 
 
 def test_all_commands_are_found():

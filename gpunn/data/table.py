@@ -25,6 +25,7 @@ from gpunn.errors import DataError, FileError, OptionError
 __all__ = ["Column", "Rows", "Table", "fill_missing", "read_csv", "read_rows"]
 
 _MISSING = ("", "nan", "na", "n/a", "null", "?")  # what stands for something that is not known, in small letters
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _MOST_CATEGORIES = 100  # of a column; a rarer text is none of them
 
 
@@ -115,6 +116,7 @@ class _Csv:
             raise DataError(f"{path}: the file is empty")
         self.named = not all(_is_number(cell) for cell in first[:-1] or first)  # the last may be the name of a class
         names = [" ".join(cell.split()) for cell in first] if self.named else [""] * len(first)
+        self.nameless = [not name and self.named for name in names]
         self.names = [name or ("column " if self.named else "") + str(i) for i, name in enumerate(names, start=1)]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -221,6 +223,8 @@ def read_csv(
         raise DataError(f"{path}: there are no rows below the names of the columns")
     for column in found.values():
         column.check(missing)
+    counters = [column for column in features if column.counts_rows and file.nameless[file.index(column.name)]]
+    features = [column for column in features if column not in counters]  # the index that pandas writes
     if texts := [(i, column.texts) for i, column in found.items() if column.is_text]:
         for _, cells in file.rows():  # once more, as only numbers were kept
             for i, text in texts:
@@ -234,9 +238,15 @@ def read_csv(
     made = [column.inputs(whole) for column in features]
     y, classes = found[answer].answers(whole)
     table = Table(file.names[answer], tuple(column for column, _ in made))
-    lost = int(np.sum(~whole))
-    note = f"{lost:,} of {len(whole):,} rows left out, as a cell is missing in them" if lost else ""
-    return Dataset(np.column_stack([x for _, x in made]), y, classes=classes, table=table, note=note)
+    notes = [
+        f"the first line is taken for names, though {_shown(name)} looks like a value"
+        for name in [name for name in file.names if file.named and _is_number(name)][:1]
+    ]
+    notes += [f"{column.name} left out, which has no name and only counts the rows" for column in counters]
+    if lost := int(np.sum(~whole)):
+        notes.append(f"{lost:,} of {len(whole):,} rows left out, as a cell is missing in them")
+    x = np.column_stack([x for _, x in made])
+    return Dataset(x, y, classes=classes, table=table, note="; ".join(notes))
 
 
 class _Cells:
@@ -268,6 +278,11 @@ class _Cells:
         return self._count["text"] > (0 if self.is_target else self._count["number"])
 
     @property
+    def counts_rows(self) -> bool:
+        """Whether its numbers go up by 1 from row to row."""
+        return len(self.numbers) > 10 and bool((np.diff(self.numbers) == 1).all())
+
+    @property
     def missing(self) -> np.ndarray:
         """For each row whether its cell is missing."""
         return np.array([not text for text in self.texts]) if self.is_text else np.isnan(self.numbers)
@@ -280,6 +295,9 @@ class _Cells:
             state = "is missing" if self.is_target else "is empty" if not cell else f"holds {_shown(cell)}"
             mend = f"remove the row or fill it in, or choose --missing {'drop' if self.is_target else 'mean or drop'}"
             raise DataError(f"{self.path}, line {line}: {what} {state}; {mend}")
+        if self.is_text and _DECIMAL_COMMA.fullmatch((first := self._first["text"])[1]):
+            mend = "write numbers with a decimal point"
+            raise DataError(f"{self.path}, line {first[0]}: {what} holds {_shown(first[1])}, expected a number; {mend}")
         if self._count["missing"] == len(self.numbers):
             raise DataError(f"{self.path}: {what} is empty in all rows; leave it out with --drop")
         for kind in ("infinite", "text"):
@@ -295,7 +313,10 @@ class _Cells:
         """What the column is, and its numbers (N, D) in these rows, given by a mask."""
         if not self.is_text:
             x = np.array(self.numbers)[rows]
-            return Column(self.name, missing=int(np.isnan(x).sum()), note=_note(x)), x[:, None]
+            note = "it only counts the rows: leave it out with --drop" if self.counts_rows else ""
+            if np.nanmin(x) == np.nanmax(x):
+                note = "the same in all rows"
+            return Column(self.name, missing=int(np.isnan(x).sum()), note=note), x[:, None]
         texts = [text for text, wanted in zip(self.texts, rows, strict=True) if wanted]
         counts = Counter(texts)
         self._check_repeats(counts, "leave it out with --drop")
@@ -327,16 +348,6 @@ class _Cells:
                 f"{self.path}: {'the target' if self.is_target else 'column'} {_shown(self.name)} holds "
                 f"{len(counts):,} different texts in {n:,} rows, from which nothing is to be learned; {mend}"
             )
-
-
-def _note(x: np.ndarray) -> str:
-    """What there is to say of a column of numbers, of which some may be NaN."""
-    there = x[~np.isnan(x)]
-    if len(there) and there.min() == there.max():
-        return "the same in all rows"
-    if len(there) > 10 and (np.diff(there) == 1).all():
-        return "it only counts the rows: leave it out with --drop"
-    return ""
 
 
 def fill_missing(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:

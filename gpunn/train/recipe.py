@@ -114,7 +114,7 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
         raise DataError(f"classification needs whole numbers or text as targets, got {what}; choose task regression")
     if len(values) < 2:
         only = train.classes[0] if train.classes else values[0]
-        raise DataError(f"the target is {only} in all rows: there is nothing to tell apart")
+        raise DataError(f"the target is {only} in all rows: there is nothing to tell apart; add others")
     names = train.classes or tuple(str(v) if y.dtype.kind == "b" else str(int(v)) for v in values)
     first, second = (
         dataclasses.replace(part, y=np.searchsorted(values, part.y), classes=names) for part in (train, test)
@@ -127,11 +127,9 @@ def task_reason(config: Config, train: Dataset) -> str:
     if config.task != "auto":
         return "as asked for"
     if not train.classes:
-        fractions = bool((train.y != np.round(train.y)).any())
-        return "as they are numbers with fractions" if fractions else "as they are many different numbers"
-    if all(name.removeprefix("-").isdecimal() for name in train.classes):
-        return "as they are a few whole numbers, again and again"
-    return "as they are names"
+        return f"as it holds {'fractions' if (train.y != np.round(train.y)).any() else 'many different numbers'}"
+    numbers = all(name.removeprefix("-").isdecimal() for name in train.classes)
+    return f"as it holds {f'only {len(train.classes)} different numbers' if numbers else 'names'}"
 
 
 def make_network(config: Config, train: Dataset) -> Sequential:

@@ -101,6 +101,11 @@ LONG = "w" * 100_000
         ('a,b\n"1\n",2\n"\n\n3",4\n\nred,5\n', "line 8: column 'a' holds 'red'"),
         ('a,b\r\n1,2\r\n"\r\nred",4\r\n', "line 3: column 'a' holds 'red'"),
         ("1,2\n3,\n", "line 2: the target '2' is missing"),
+        (
+            'a,b\n"3,5",1\n"4,5",2\n',
+            "line 2: column 'a' holds '3,5', expected a number; write numbers with a decimal point",
+        ),
+        ('a,b\n1,"3,5"\n1,"-,5"\n', "line 2: the target 'b' holds '3,5', expected a number; write"),
     ],
 )
 def test_a_wrong_cell_of_a_csv_is_named_by_line_and_column(tmp_path, text, message):
@@ -246,6 +251,22 @@ def test_a_choice_for_missing_cells_is_known(tmp_path):
 def test_a_column_without_a_name_is_called_by_its_number(tmp_path):
     data = read_csv(written(tmp_path / "a.csv", ",a,y\n0,5,1\n1,6,2\n"))
     assert [column.name for column in data.table.columns] == ["column 1", "a"]
+
+
+def test_a_column_that_counts_the_rows_and_has_no_name_is_left_out(tmp_path):
+    text = ",id,a,y\n" + "".join(f"{i},{i},{i % 4},{i % 2}\n" for i in range(11))
+    data = read_csv(written(tmp_path / "a.csv", text))
+    assert [(column.name, "counts the rows" in column.note) for column in data.table.columns] == [
+        ("id", True),
+        ("a", False),
+    ]
+    assert data.note == "column 1 left out, which has no name and only counts the rows"
+    np.testing.assert_array_equal(read_rows(tmp_path / "a.csv", data.table).x, data.x)
+
+
+def test_a_first_line_that_may_not_be_names_is_noted(tmp_path):
+    data = read_csv(written(tmp_path / "a.csv", "39,red,1\n40,blue,0\n41,red,0\n"))
+    assert data.note == "the first line is taken for names, though '39' looks like a value"
 
 
 def test_columns_are_described(tmp_path):

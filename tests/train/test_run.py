@@ -652,6 +652,51 @@ def test_targets_that_do_not_fit_the_task_are_named(y, task, message):
         recipe.load_data(config)
 
 
+def a_table():
+    rng = np.random.default_rng(6)
+    rows = [f"{rng.normal():.3f},{'' if i % 9 == 0 else i % 7},{rng.choice(['x', 'y', ''])},{i % 2}" for i in range(90)]
+    Path("d.csv").write_text("\n".join(["a,b,c,y", *rows]))
+    return {"data": "d.csv", "epochs": 4, "schedule": "constant", "device": "cpu"}
+
+
+def test_a_run_on_a_table_with_text_and_missing_cells_goes_on_to_the_bit():
+    options = a_table()
+    train(options | {"epochs": 2})
+    resume("run", epochs=4)
+    train(options, "whole")
+    assert contents("run") == contents("whole")
+
+
+def test_categories_stay_0_and_1_and_numbers_are_standardised():
+    train_part, _ = recipe.load_data(Config.of(a_table()))
+    assert train_part.x.shape[1] == 5
+    y = (
+        recipe.make_network(Config.of({"data": "d.csv"}), train_part)
+        .init(dtype="float64")
+        .layers[0]
+        .infer(train_part.x)
+    )
+    np.testing.assert_array_equal(y[:, 2:], train_part.x[:, 2:])
+    np.testing.assert_allclose(y[:, :2].mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(y[:, :2].std(axis=0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "reason"),
+    [
+        (np.arange(40) % 3, "auto", "as it holds only 3 different numbers"),
+        (np.arange(40), "auto", "as it holds many different numbers"),
+        (np.arange(40) / 8, "auto", "as it holds fractions"),
+        (np.arange(40) % 3, "regression", "as asked for"),
+        (np.arange(40) % 2 == 0, "auto", "as it holds names"),
+    ],
+)
+def test_the_reason_for_the_task_is_told(y, task, reason):
+    config = save("d.npz", np.ones((40, 1)), y)
+    config.task = task
+    assert recipe.task_reason(config, recipe.load_data(config)[0]) == reason
+
+
 def test_text_is_no_quantity():
     Path("d.csv").write_text("x,y\n" + "1,yes\n2,no\n" * 10)
     with pytest.raises(DataError, match="regression needs numbers as targets, got text such as 'no'"):
