@@ -18,7 +18,7 @@ regression numbers (N,) or (N, C). Answers come in the library and on the device
 no array; labels that are texts are always NumPy's.
 
 Numbers are computed in float32 where X is of it and in float64 otherwise, as scikit-learn does; `dtype` decides
-otherwise. Errors are those of `gpunn.errors`, ValueErrors or TypeErrors all.
+otherwise. Errors are those of `gpunn.errors`; those about data and parameters are ValueErrors or TypeErrors, too.
 """
 
 import copy
@@ -33,7 +33,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpunn import optim
-from gpunn.checks import instance, number, precision, whole
+from gpunn.checks import instance, nearest, number, precision, whole
 from gpunn.device import Array, Device, device, device_of, namespace, to_host
 from gpunn.errors import DataError, DtypeError, LossMismatch, NotInitialised, OptionError, ShapeError
 from gpunn.layers import Dropout, Identity, Layer, Linear, Sequential, Sigmoid, activation
@@ -53,6 +53,8 @@ from gpunn.optim import SGD, Adam, Optimizer
 from gpunn.rng import generator
 from gpunn.schedules import Schedule
 from gpunn.train import Callback, History, Trainer
+from gpunn.train.diagnose import refuse_gaps
+from gpunn.train.trainer import Mean
 
 __all__ = ["MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor"]
 
@@ -125,6 +127,8 @@ class _Estimator:
     best_loss_: Any  # None where it goes by the score of rows held out, as those two are where it does not
     best_validation_score_: Any
     validation_scores_: Any
+    _best_weights: dict[str, Array] | None
+    _no_better: int
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters by name. `deep` is scikit-learn's and changes nothing: none of them has parameters itself."""
@@ -135,7 +139,9 @@ class _Estimator:
         known = inspect.signature(type(self)).parameters
         for name in params:
             if name not in known:
-                raise OptionError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+                raise OptionError(
+                    f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}{nearest(name, known)}"
+                )
         vars(self).update(params)
         return self
 
@@ -182,7 +188,8 @@ class _Estimator:
                     "ConvergenceWarning",
                     f"max_iter={epochs} epochs were reached before training had converged: allow more, or a larger tol",
                 )
-        progress.restore_best(self._trainer)
+        if self._best_weights is not None:  # of the rows held out
+            self.net_.load_state_dict(self._best_weights)
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
@@ -200,17 +207,13 @@ class _Estimator:
 
     def _begin(self, x: Array, seed: int, rng: np.random.RandomState) -> None:
         """A new network, and nothing known of its training yet."""
-        self.t_, self.loss_curve_, self.validation_scores_ = 0, [], None
+        self.t_, self.loss_curve_ = 0, []
+        self.best_loss_ = self.best_validation_score_ = self.validation_scores_ = self._best_weights = None
+        self._no_better = 0  # epochs since the last one that was better
         self._begin_again(x, self._network(x, rng), seed)
 
     def _begin_again(self, x: Array, net: Layer, seed: int) -> None:
         """A new Trainer for the network."""
-        self._no_better = 0  # epochs since the last one that was better
-        if self.early_stopping:
-            self.best_loss_, self.best_validation_score_ = None, -math.inf
-            self.validation_scores_ = self.validation_scores_ or []
-        else:
-            self.best_loss_, self.best_validation_score_, self.validation_scores_ = math.inf, None, None
         where, dtype = self._place(x)
         if net.initialised:
             net.to(where, dtype)
@@ -228,10 +231,11 @@ class _Estimator:
         self.n_iter_ = 0
         size = 200 if self.batch_size == "auto" else whole("batch_size", self.batch_size, at_least=1)
         size = min(size, n)
-        if not isinstance(self.solver, Optimizer):  # else it has its own
+        if isinstance(self.solver, str):  # else it has its own
             progress.alpha = number("alpha", self.alpha, at_least=0.0) / (1.0 if w is None else float(np.mean(w)))
         loss = trainer.loss.loss if isinstance(trainer.loss, Weighted) else trainer.loss
         trainer.loss = loss if w is None else Weighted(loss)
+        trainer.batch, trainer.losses, trainer.seconds = 0, Mean(), 0.0  # an epoch that was broken off is not taken up
         given = self.callbacks
         trainer.fit(
             (x, y if w is None else (y, w)),
@@ -239,7 +243,7 @@ class _Estimator:
             batch_size=size,
             shuffle=_Shuffled(rng) if self.shuffle else False,
             verbose=bool(self.verbose),
-            callbacks=[progress, *([given] if isinstance(given, Callback | type) else given or ())],
+            callbacks=[progress, *(given if isinstance(given, Iterable) else () if given is None else (given,))],
         )
 
     def _optimizer(self) -> Optimizer:
@@ -249,15 +253,16 @@ class _Estimator:
                 f"learning_rate {self.learning_rate!r} is not known; expected constant, invscaling or adaptive. For "
                 "another way to change it give learning_rate_init a schedule of gn.schedules"
             )
-        if isinstance(solver, Optimizer):
-            return copy.deepcopy(solver)
+        if isinstance(solver, Optimizer | type):
+            return copy.deepcopy(instance("solver", solver, Optimizer))
         if solver == "lbfgs":
             raise OptionError(
                 "solver 'lbfgs' takes all rows at every step, and gpunn trains in batches: use 'adam' or 'sgd', or "
                 "scikit-learn's own estimator"
             )
         if not isinstance(solver, str) or solver not in _SOLVERS:
-            raise OptionError(f"solver {solver!r} is not known; expected {', '.join(_SOLVERS)}, or an Optimizer")
+            known = f"{', '.join(_SOLVERS)}, or an Optimizer"
+            raise OptionError(f"solver {solver!r} is not known; expected {known}{nearest(solver, _SOLVERS)}")
         kind, lr = _SOLVERS[solver], self.learning_rate_init
         options: dict[str, Any] = {"lr": lr if callable(lr) else number("learning_rate_init", lr, above=0.0)}
         if kind is SGD:
@@ -278,6 +283,7 @@ class _Estimator:
         if y is None:
             raise DataError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         x, y = self._inputs(X, first), _on_host(y)
+        refuse_gaps(x)  # here, where its rows have the numbers that they have outside
         if y.shape[:1] != (x.shape[0],):
             raise ShapeError(f"X has {x.shape[0]} rows and y is of shape {y.shape}: each row needs one")
         w = _row_weights(sample_weight, x.shape[0])
@@ -442,7 +448,14 @@ class _Progress(Callback):
         self.tol = number("tol", estimator.tol, at_least=0.0)
         patience = estimator.n_iter_no_change
         self.patience = patience if patience == math.inf else whole("n_iter_no_change", patience, at_least=1)
-        self.best_weights: dict[str, Array] | None = None
+        e = estimator  # what was best in fits before this one counts, where they went by the same figure
+        if held_out is None:
+            e.best_loss_ = math.inf if e.best_loss_ is None else e.best_loss_
+            e.best_validation_score_ = e.validation_scores_ = e._best_weights = None
+        else:
+            e.best_loss_ = None
+            if e.validation_scores_ is None:
+                e.best_validation_score_, e.validation_scores_ = -math.inf, []
 
     def on_start(self, trainer: Trainer, epochs: int, batches: int) -> None:
         self.rows, self.size = trainer.order["rows"], trainer.order["batch_size"]
@@ -479,9 +492,9 @@ class _Progress(Callback):
         if by_name and e.learning_rate == "invscaling":
             self._scale(trainer, (e.t_ + 1) ** -number("power_t", e.power_t, at_least=0.0))
         if e._no_better > self.patience:
-            e._no_better = 0
             if by_name and e.learning_rate == "adaptive" and row["lr"] > 1e-6:
                 self._scale(trainer, trainer.optimizer.scale / 5.0)
+                e._no_better = 0
             else:
                 trainer.stop = True
 
@@ -505,13 +518,8 @@ class _Progress(Callback):
         e.validation_scores_.append(score)
         better = score >= e.best_validation_score_ + self.tol
         if score > e.best_validation_score_:
-            e.best_validation_score_, self.best_weights = score, trainer.net.state_dict()
+            e.best_validation_score_, e._best_weights = score, trainer.net.state_dict()
         return better
-
-    def restore_best(self, trainer: Trainer) -> None:
-        """Put back the weights of the best epoch, where rows were held out."""
-        if self.best_weights is not None:
-            trainer.net.load_state_dict(self.best_weights)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -569,10 +577,9 @@ class _Classifier(_Estimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of rows whose class was found; with several labels a row counts where all of them are right."""
         y, codes = _on_host(y), to_host(self._codes(self._outputs(X, "score")))
-        if y.shape[:1] != codes.shape[:1]:
-            raise ShapeError(f"X has {codes.shape[0]} rows and y is of shape {y.shape}: each row needs one")
         if not self._several:
-            y, codes = y.reshape(-1), self.classes_[codes]
+            y, codes = y[:, 0] if y.shape[1:] == (1,) else y, self.classes_[codes]
+        _same_shape(y, codes)
         return _share_right(y, codes, _row_weights(sample_weight, codes.shape[0]))
 
     def _score(self, outputs: Array, y: np.ndarray, w: np.ndarray | None) -> float:
@@ -705,8 +712,7 @@ class _Regressor(_Estimator):
         """R^2 = 1 - sum (y - p)^2 / sum (y - mean y)^2, the mean of it over the columns of y."""
         p, y = self._outputs(X, "score"), _numbers_of(_on_host(y))
         y = y[:, None] if y.ndim == 1 else y
-        if y.shape != p.shape:
-            raise ShapeError(f"y is of shape {y.shape}, and the predictions are of shape {tuple(p.shape)}")
+        _same_shape(y, p)
         return self._score(p, y, _row_weights(sample_weight, p.shape[0]))
 
     def _score(self, outputs: Array, y: np.ndarray, w: np.ndarray | None) -> float:
@@ -1080,7 +1086,10 @@ def _legacy(seed: int) -> np.random.RandomState:
 def _named_loss(given: Any, known: dict[str, type[Loss]], *others: str) -> Loss:
     if isinstance(given, str):
         if given not in known:
-            raise OptionError(f"loss {given!r} is not known; expected {', '.join([*others, *known])}, or a Loss")
+            names = [*others, *known]
+            raise OptionError(
+                f"loss {given!r} is not known; expected {', '.join(names)}, or a Loss{nearest(given, names)}"
+            )
         return known[given]()
     return copy.deepcopy(instance("loss", given, Loss))
 
@@ -1108,7 +1117,14 @@ def _on_host(y: Any) -> np.ndarray:
     """y as a NumPy array, of texts too."""
     if _is_sparse(y):
         y = y.toarray()
-    return to_host(y) if _is_array(y) else np.asarray(y)
+    return to_host(y) if _is_array(y) else _as_numpy(y, "y")
+
+
+def _as_numpy(x: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except ValueError as error:  # a list whose rows are not alike
+        raise DataError(f"{name} is no array of numbers, nor can it be made one: {error}") from None
 
 
 def _is_sparse(x: Any) -> bool:
@@ -1143,7 +1159,7 @@ def _floats(X: Any) -> Array:
             raise DataError(complex_data.format(x.dtype))
         is_float = x.dtype in (where.dtype("float32"), where.dtype("float64"))
         return x if is_float else xp.astype(x, where.dtype("float64"))
-    x = np.asarray(x)
+    x = _as_numpy(x, "X")
     if x.dtype.kind == "c":
         raise DataError(complex_data.format(x.dtype))
     if x.dtype.kind in "OUS":
@@ -1192,6 +1208,11 @@ def _rows(data: tuple[Array, Any, Any], chosen: np.ndarray) -> tuple[Array, Any,
     x, y, w = data
     x = namespace(x).take(x, device_of(x).asarray(chosen), axis=0)
     return x, y[chosen], None if w is None else w[chosen]
+
+
+def _same_shape(y: np.ndarray, predicted: Array) -> None:
+    if y.shape != tuple(predicted.shape):
+        raise ShapeError(f"y is of shape {y.shape}, and the predictions are of shape {tuple(predicted.shape)}")
 
 
 def _share_right(y: np.ndarray, predicted: np.ndarray, w: np.ndarray | None) -> float:

@@ -151,6 +151,27 @@ def test_learning_rates_are_scikit_learns(learning_rate, options):
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_what_goes_on_does_so_as_in_scikit_learn(kind, solver):
+    """Without shuffling, in which the two differ then: scikit-learn takes the same orders again."""
+    y = Y if kind == "MLPClassifier" else Y_NUMBERS
+    options = {"solver": solver, "activation": "tanh", "hidden_layer_sizes": (12,), "batch_size": 64, "shuffle": False}
+    options |= {"warm_start": True, "random_state": 3, "learning_rate_init": 0.03, "tol": 0.01, "n_iter_no_change": 3}
+    pair = getattr(neural_network, kind)(**options), getattr(gn, kind)(**options, device="cpu")
+    for estimator in pair:
+        for _ in range(2):
+            estimator.fit(X, y)
+        estimator.set_params(max_iter=1).fit(X, y).partial_fit(X[::2], y[::2])
+        for _ in range(3):
+            estimator.fit(X, y)
+    theirs, ours = pair
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
+
+
 def test_weights_of_rows_are_scikit_learns_where_all_rows_are_one_batch():
     if VERSION < (1, 7):
         pytest.skip("scikit-learn has them since 1.7")
