@@ -103,6 +103,28 @@ def test_before_fit_there_is_nothing_to_ask(kind):
     assert not hasattr(every(kind), "out_activation_")
 
 
+@pytest.mark.parametrize(
+    ("options", "y", "error"),
+    [
+        ({"alpha": -1.0}, LABELS == "oak", gn.OptionError),
+        ({"batch_size": 0}, LABELS == "oak", gn.OptionError),
+        ({"learning_rate_init": 1e300, "solver": "sgd"}, LABELS == "oak", gn.Diverged),
+        ({}, np.full(120, "oak"), gn.DataError),
+    ],
+)
+def test_a_fit_that_fails_has_not_been(options, y, error):
+    clf = gn.MLPClassifier(8, **QUICK | options)
+    with pytest.raises(error):
+        clf.fit(X[:, :2], y)
+    with pytest.raises(gn.NotInitialised):
+        clf.predict(X)
+    clf = gn.MLPClassifier(8, **QUICK).fit(X, LABELS)
+    before = clf.predict(X)
+    with pytest.raises(error):
+        clf.set_params(**options).fit(X[:, :2], y)
+    np.testing.assert_array_equal(clf.predict(X), before)
+
+
 # --- what a fit leaves
 
 

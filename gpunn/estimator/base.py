@@ -115,9 +115,20 @@ class Estimator(Parameters):
         `sample_weight` (N,) says for how much each row counts: the loss is the weighted mean; rows of weight 0 are left
         out. With `warm_start` a second fit goes on from the weights of the first, and from what was best then. Raises
         DataError, ShapeError or DtypeError for data that does not fit, OptionError for a parameter, Diverged where the
-        loss became infinite.
+        loss became infinite; the estimator is then what it was before, unless it was to go on.
         """
         go_on = bool(self.warm_start) and self.__sklearn_is_fitted__()
+        before = dict(vars(self))
+        try:
+            self._fit(X, y, sample_weight, go_on)
+        except Exception:
+            if not go_on:
+                vars(self).clear()
+                vars(self).update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, go_on: bool) -> None:
         epochs, first = whole("max_iter", self.max_iter, at_least=1), not go_on
         x, y, w = self._data(X, y, sample_weight, first)
         seed = seed_of(self.random_state)
@@ -133,7 +144,7 @@ class Estimator(Parameters):
         progress = Progress(self, held_out)
         if self.solver == "lbfgs":
             self._run_lbfgs(x, y, w, epochs)
-            return self
+            return
         try:
             self._run(progress, x, y, w, epochs, rng)
         except KeyboardInterrupt:
@@ -146,7 +157,6 @@ class Estimator(Parameters):
                 )
         if self._best_weights is not None:  # of the rows held out
             self.net_.load_state_dict(self._best_weights)
-        return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         if self.early_stopping:
