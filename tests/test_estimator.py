@@ -468,6 +468,18 @@ def test_the_score_of_rows_held_out_is_in_the_table(capsys):
     assert [f"{score:.4f}" in row for score, row in zip(reg.validation_scores_, rows, strict=True)] == [True] * 3
 
 
+@pytest.mark.parametrize("solver", ["adam", gn.RMSprop(0.01), gn.Lion])
+def test_partial_fit_follows_a_change_of_solver(solver):
+    clf = gn.MLPClassifier(8, **QUICK, solver="sgd").fit(X, LABELS)
+    clf.set_params(solver=solver).partial_fit(X, LABELS)
+    names = {"adam": gn.Adam, gn.Lion: gn.Lion}
+    assert type(clf._trainer.optimizer) is names.get(solver, gn.RMSprop)
+    trainer = clf._trainer
+    assert pickle.loads(pickle.dumps(clf)).partial_fit(X, LABELS)._trainer.steps == 2
+    assert clf.partial_fit(X, LABELS)._trainer is trainer
+    assert len(clf.loss_curve_) == 5
+
+
 def test_callbacks_are_called_and_may_end_training(capsys):
     class Third(gn.Callback):
         def on_epoch(self, trainer, row):

@@ -84,6 +84,8 @@ class Estimator(Parameters):
     validation_scores_: Any
     _best_weights: dict[str, Array] | None
     _no_better: int
+    _solver: str | Optimizer  # that the Trainer was made for
+    _came_from: str
     _columns: int | None  # of y, for a Regressor; None where it has one axis
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -170,6 +172,8 @@ class Estimator(Parameters):
             self._begin(x, seed, rng := legacy(seed))
         else:
             rng = legacy(self._trainer.seed + self.t_)
+            if self.solver != self._solver:  # what the one before has accumulated is of no use
+                self._begin_again(x, self._trainer.net, self._trainer.seed + self.t_)
         self._run(Progress(self), x, y, w, 1, rng)
         return self
 
@@ -191,7 +195,7 @@ class Estimator(Parameters):
         loss = self._loss(n_out)
         self._check_outputs(n_out, loss)
         self._trainer = Trainer(net, loss, self._optimizer(), device=where, seed=seed)
-        self._came_from = device_of(x).name
+        self._solver, self._came_from = self.solver, device_of(x).name
         self.n_outputs_ = n_out
 
     def _run(self, progress: Progress, x: Array, y: Any, w: Any, epochs: int, rng: np.random.RandomState) -> None:
