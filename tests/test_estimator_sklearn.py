@@ -266,6 +266,22 @@ def test_in_pipelines_searches_and_cross_validation(estimator):
     assert pipeline.score(X, y) > 0.9
 
 
+@pytest.mark.parametrize("estimator", estimators(max_iter=3, random_state=0, device="cpu"), ids=KINDS)
+def test_weights_of_rows_are_routed(estimator):
+    y, weights = Y if is_classifier(estimator) else Y_NUMBERS, np.arange(150) % 3
+    want = clone(estimator).fit(X, y, weights)
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert make_pipeline(StandardScaler(), estimator).fit(X, y).score(X, y) <= 1.0
+        pipeline = make_pipeline(StandardScaler(with_mean=False, with_std=False).set_fit_request(sample_weight=False))
+        pipeline.steps.append(("net", clone(estimator.set_fit_request(sample_weight=True))))
+        np.testing.assert_array_equal(pipeline.fit(X, y, sample_weight=weights).predict(X), want.predict(X))
+        scored = clone(estimator).set_score_request(sample_weight="share").set_partial_fit_request(sample_weight=False)
+        split = KFold(2, shuffle=True, random_state=0)
+        weighted = cross_val_score(scored, X, y, cv=split, params={"sample_weight": weights, "share": weights})
+        alike = cross_val_score(scored, X, y, cv=split, params={"sample_weight": weights, "share": np.ones(150)})
+        assert (weighted != alike).all()
+
+
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
 @pytest.mark.parametrize("estimator", estimators(max_iter=3, random_state=0, device="cpu"), ids=KINDS)
 def test_sparse_rows_are_the_rows(estimator, form):

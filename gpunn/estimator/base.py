@@ -403,6 +403,35 @@ class Estimator(Parameters):
             input_tags=InputTags(sparse=True, three_d_array=not self._flat_rows),
         )
 
+    def get_metadata_routing(self) -> Any:
+        """What scikit-learn may pass on beside X and y where its metadata routing is on."""
+        from sklearn.utils.metadata_routing import MetadataRequest
+
+        if "_metadata_request" in vars(self):
+            return self._metadata_request
+        requests = MetadataRequest(owner=type(self).__name__)
+        for method in (requests.fit, requests.partial_fit, requests.score):
+            method.add_request(param="sample_weight", alias=None)
+        return requests
+
+    def set_fit_request(self, *, sample_weight: bool | str | None) -> Self:
+        """Whether scikit-learn's metadata routing passes sample_weight on to `fit`, or under which name it comes."""
+        return self._set_request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: bool | str | None) -> Self:
+        """As set_fit_request, for `partial_fit`."""
+        return self._set_request("partial_fit", sample_weight)
+
+    def set_score_request(self, *, sample_weight: bool | str | None) -> Self:
+        """As set_fit_request, for `score`."""
+        return self._set_request("score", sample_weight)
+
+    def _set_request(self, method: str, wanted: bool | str | None) -> Self:
+        requests = self.get_metadata_routing()
+        getattr(requests, method).add_request(param="sample_weight", alias=wanted)
+        self._metadata_request = requests  # under this name scikit-learn's clone takes it along
+        return self
+
     # --- for Classifier and Regressor
 
     def _encode(self, y: np.ndarray, first: bool, partial: bool) -> np.ndarray:
