@@ -20,7 +20,7 @@ from gpunn.errors import DataError, Diverged, DtypeError, OptionError
 from gpunn.layers import Layer, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
-from gpunn.train.diagnose import finite, where_not_finite
+from gpunn.train.diagnose import finite, refuse_gaps, where_not_finite
 from gpunn.train.history import History, Row, badness
 
 __all__ = ["Callback", "Trainer"]
@@ -350,13 +350,8 @@ class Trainer:
     def _inputs(self, x: Any) -> Array:
         """Inputs on the device, checked: at least one row, all numbers finite."""
         x, xp = self._move(x), self.device.xp
-        if x.dtype != xp.uint8 and not finite(x):
-            bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
-            row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
-            raise DataError(
-                f"the inputs contain NaN or infinity, first in row {row}, in {self.dtype}: remove such rows, or fill "
-                "them in"
-            )
+        if x.dtype != xp.uint8:
+            refuse_gaps(x)
         return x
 
     def _load(self, data: Any) -> tuple[Array, Array]:
