@@ -39,7 +39,6 @@ def some_threads(request, monkeypatch):
         (200, 300, 65),
         (5, 1100, 3),
         (130, 2, 257),
-        (3, 4, 0),
     ],
 )
 def test_products(transposed, sizes, some_threads):
