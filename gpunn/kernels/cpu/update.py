@@ -16,8 +16,8 @@ from gpunn.ops import update
 
 __all__ = ["TWINS"]
 
-BLOCK = 1 << 16  # elements: five arrays of float32 take 1.25 MiB
-LEAST = 1 << 20  # elements for each thread
+BLOCK = 1 << 17  # elements: five arrays of float32 take 2.5 MiB
+LEAST = 1 << 17  # elements for each thread
 
 
 def _in_blocks(op: Any) -> Callable[..., None]:
