@@ -142,7 +142,17 @@ def kernels():
         rows.append(row)
 
     alpha = {"leaky_relu": {"alpha": 0.1}, "elu": {"alpha": 1.0}}
-    steps = {"eta": 1e-3, "mu": 0.9, "beta1": 0.9, "beta2": 0.999, "rho": 0.9, "epsilon": 1e-8, "t": 3, "rate": 0.1}
+    steps = {
+        "by": 1e-4,
+        "eta": 1e-3,
+        "mu": 0.9,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "rho": 0.9,
+        "epsilon": 1e-8,
+        "t": 3,
+        "rate": 0.1,
+    }
     for shape in SHAPES:
         x, dy = normal(shape), normal(shape)
         labels = cp().asarray(rng.integers(0, shape[1], shape[0]))
