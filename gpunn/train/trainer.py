@@ -1,8 +1,10 @@
 """The training loop."""
 
+import functools
 import itertools
 import math
 import numbers
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -58,8 +60,14 @@ class Trainer:
     A network without weights is initialised with the seed, on the device, in `dtype` ("float32" or "float64"); one that
     has its weights keeps them and is moved. `clip_norm` shortens any gradient that is longer. Arrays of any library are
     accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets them as numbers
-    from 0 to 1. Raises LossMismatch for a network whose output does not go with the loss, OptionError, and
-    DeviceUnavailable.
+    from 0 to 1.
+
+    `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
+    the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
+    cannot; True demands it; False does without. A CPU has no such thing. Not yet run on a GPU.
+
+    Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable;
+    CaptureError, in a later step, for graph=True where a step cannot be captured.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Trainer:
         dtype: str | None = None,
         seed: int = 0,
         clip_norm: float | None = None,
+        graph: bool | str = "auto",
     ) -> None:
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
@@ -86,11 +95,13 @@ class Trainer:
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
+        self._n_out = 0  # outputs of the network, once known
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
         self.losses, self.seconds = Mean(), 0.0
         self.order: dict[str, Any] = {}  # what decides which rows are in which batch
+        self._graphs = self._graphs_for(graph)
 
     @property
     def loss(self) -> Loss:
@@ -179,11 +190,11 @@ class Trainer:
         good = None  # where training stood when all was last seen to be well
         for epoch in range(self.epoch, self.epoch + epochs):
             begun = time.perf_counter()
-            for x, y in batches.epoch(epoch, start=self.batch):
+            for take_step in self._steps_of(batches, epoch):
                 if not self.device.on_host and (good is None or self.batch % READ_EVERY == 0):
                     self._check_losses(batches, good)
                     good = self._snapshot()
-                self._advance(x, y)
+                take_step()
                 for callback in callbacks:
                     callback.on_step(self)
                 if self.stop and self.batch < len(batches):
@@ -205,7 +216,12 @@ class Trainer:
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._update(self._scaled(self._move(x)), y, new=True)
+            x = self._move(x)
+            if self._graphs is not None and self._n_out:
+                y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
+                if (loss := self._graphs.step(x, y)) is not None:
+                    return loss
+            return self._update(self._scaled(x), y, new=True)
 
     def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
         """`new` data is checked; `look` at the loss even where that waits for a GPU."""
@@ -213,17 +229,51 @@ class Trainer:
         z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
         if new:
             on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
-            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host)
+            y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
         loss, loss_cache = self._loss.forward(z, y)
         if (look or self.device.on_host) and not math.isfinite(loss):
             raise self._diverged([x], float(loss), self.steps)
+        self._learn(loss_cache, cache)
+        self.steps += 1
+        return loss
+
+    def _learn(self, loss_cache: Any, cache: Any) -> None:
+        """The second half of a step: gradients, clipping, update."""
+        net = self.net
         net.zero_grad()  # of a step that was broken off
         net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
         if self.clip_norm is not None:
             ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
         self.optimizer.update(net.store, self.state, self.steps)
-        self.steps += 1
+
+    def _enqueue(self, x: Array, y: Array, step: Array) -> Array:
+        """A step to be captured; its number is on the device. Returns the loss."""
+        z, cache = self.net.forward(x, train=True, key=(self.seed, step))
+        loss, loss_cache = self._loss.forward(z, y)
+        self._learn(loss_cache, cache)
         return loss
+
+    def _graphs_for(self, graph: bool | str) -> Any:
+        if graph not in (True, False, "auto"):
+            raise OptionError(f"graph must be True, False or 'auto', got {graph!r}")
+        if self.device.backend != "cupy":
+            if graph is True:
+                raise OptionError(
+                    f"graph=True needs a CUDA GPU, and the device is {self.device}: leave graph at 'auto'"
+                )
+            return None
+        if not graph or os.environ.get("GPUNN_FAST") == "0":
+            return None
+        from gpunn.train.graph import Graphs
+
+        return Graphs(self, insist=graph is True)
+
+    def _steps_of(self, batches: Batches, epoch: int) -> Iterator[Callable[[], None]]:
+        """For each batch that is left of the epoch a function that takes the step."""
+        if self._graphs is not None:
+            yield from self._graphs.fit(batches, epoch)
+        for x, y in batches.epoch(epoch, start=self.batch):
+            yield functools.partial(self._advance, x, y)
 
     def _advance(self, x: Array, y: Array, look: bool = False) -> None:
         self.losses.add(self._update(x, y, look=look), x.shape[0])
@@ -402,17 +452,21 @@ class Mean:
 
     def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
         self.total, self.weight = total, weight
-        self._unread: list[tuple[Array, int]] = []
+        self._unread: list[tuple[Array, int, int | None]] = []
 
-    def add(self, value: Array, weight: int) -> None:
-        """Count `value`, a 0-d array, `weight` times."""
-        self._unread.append((value, weight))
+    def add(self, value: Array, weight: int, at: int | None = None) -> None:
+        """Count `value`, a 0-d array, or the number at place `at` of an array, `weight` times."""
+        self._unread.append((value, weight, at))
 
     def look(self) -> list[float]:
         """The values added since the last look."""
-        values = [float(value) for value, _ in self._unread]
-        for value, (_, weight) in zip(values, self._unread, strict=True):
-            self.total += value * weight
+        values: list[float] = []
+        read = held = None  # the array that was brought to the host last
+        for value, weight, at in self._unread:
+            if at is not None and held is not value:
+                read, held = to_host(value), value
+            values.append(float(value if at is None else read[at]))  # type: ignore[index]
+            self.total += values[-1] * weight
             self.weight += weight
         self._unread.clear()
         return values
