@@ -197,36 +197,39 @@ def kernels():
 def products():
     """Products against float64 on the host or the device: types, transposes, epilogues; times beside CuPy's product."""
     rows = []
-    for n, k, m in PRODUCTS:
-        for precision in NEAR:
-            dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
-            product.use_tf32(precision == "tf32")
-            a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
-            a, b = a64.astype(dtype), b64.astype(dtype)
-            a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
-            wanted = cp().matmul(a64, b64)
-            for left, right in itertools.product((False, True), repeat=2):
-                x = cp().ascontiguousarray(a.T).T if left else a
-                y = cp().ascontiguousarray(b.T).T if right else b
-                row = {"shape": [n, k, m], "precision": precision, "transposed": [left, right]}
-                row["error"] = error(product.product(x, y), wanted)
-                row["ok"] = row["error"] <= NEAR[precision]
-                out = cp().empty((n, m), dtype)
-                row["first_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                with product.tuning():
-                    product.product(x, y, out=out)
-                row["tuned_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                row["tuned_error"] = error(out, wanted)
-                row["ok"] &= row["tuned_error"] <= NEAR[precision]
-                row["tflops"] = 2e-6 * n * k * m / row["tuned_us"]
-                row["cupy_us"] = microseconds(lambda x=x, y=y, out=out: cp().matmul(x, y, out=out))
-                row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                rows.append(row)
-            rows += _epilogues(a, b, wanted, precision)
-    product.use_tf32(False)
+    for (n, k, m), precision in itertools.product(PRODUCTS, NEAR):
+        with product.tf32(precision == "tf32"):
+            rows += _products(n, k, m, precision)
     nan = normal((32, 64)) * float("nan")
     kept = bool(cp().isnan(product.product(nan, nan.T, epilogue="relu")).all())
     return {"rows": rows, "relu_keeps_nan": kept}, all(row["ok"] for row in rows)
+
+
+def _products(n, k, m, precision):
+    rows = []
+    dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+    a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
+    a, b = a64.astype(dtype), b64.astype(dtype)
+    a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
+    wanted = cp().matmul(a64, b64)
+    for left, right in itertools.product((False, True), repeat=2):
+        x = cp().ascontiguousarray(a.T).T if left else a
+        y = cp().ascontiguousarray(b.T).T if right else b
+        row = {"shape": [n, k, m], "precision": precision, "transposed": [left, right]}
+        row["error"] = error(product.product(x, y), wanted)
+        row["ok"] = row["error"] <= NEAR[precision]
+        out = cp().empty((n, m), dtype)
+        row["first_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        with product.tuning():
+            product.product(x, y, out=out)
+        row["tuned_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        row["tuned_error"] = error(out, wanted)
+        row["ok"] &= row["tuned_error"] <= NEAR[precision]
+        row["tflops"] = 2e-6 * n * k * m / row["tuned_us"]
+        row["cupy_us"] = microseconds(lambda x=x, y=y, out=out: cp().matmul(x, y, out=out))
+        row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        rows.append(row)
+    return rows + _epilogues(a, b, wanted, precision)
 
 
 NEAR_TYPE = {"tf32": "float32"}

@@ -13,6 +13,7 @@ __all__ = [
     "LossMismatch",
     "NotInitialised",
     "OptionError",
+    "OutOfMemory",
     "ShapeError",
     "SpentCache",
 ]
@@ -78,6 +79,10 @@ class LibraryError(GpunnError, RuntimeError):
 
 class CaptureError(GpunnError, RuntimeError):
     """A training step that cannot be captured in a CUDA graph."""
+
+
+class OutOfMemory(GpunnError, MemoryError):
+    """The memory of the device does not suffice."""
 
 
 class NotInitialised(GpunnError, RuntimeError):

@@ -106,7 +106,7 @@ class Graphs:
         """Drop graphs with something in them that is no longer so, and those of other data than the fit's."""
         t = self.trainer
         objects = [t._loss, t.optimizer, t.net.store.grads, *t._kept()]
-        values = [repr(t.net), repr(t.loss), t.clip_norm]
+        values = [repr(t.net), repr(t.loss), t.clip_norm, t._most]
         before, others = self._fixed
         if values != others or len(objects) != len(before) or any(map(_is_not, objects, before)):
             self._steps.clear()
@@ -156,7 +156,8 @@ class Step:
             tables.begin()
             x, y = inputs(tables.rows)
             with placed(tables.constants, self.names):
-                loss = t._enqueue(x, y, tables.step)
+                loss = t._gradient(x, y, tables.step)
+                t._descend()
             tables.end(loss.astype(t.net.store.values.dtype, copy=False))
 
         self.send(t, rows, 1)

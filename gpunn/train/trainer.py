@@ -1,11 +1,13 @@
 """The training loop."""
 
+import contextlib
 import functools
 import itertools
 import math
 import numbers
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,7 +20,7 @@ from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
-from gpunn.errors import DataError, Diverged, DtypeError, OptionError
+from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory
 from gpunn.layers import Layer, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
@@ -57,17 +59,23 @@ class Trainer:
         trainer.evaluate((Xt, Yt))          # {"loss": ..., "accuracy": ...}
         trainer.predict(Xt)                 # the network's answers, probabilities for example
 
-    A network without weights is initialised with the seed, on the device, in `dtype` ("float32" or "float64"); one that
-    has its weights keeps them and is moved. `clip_norm` shortens any gradient that is longer. Arrays of any library are
-    accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets them as numbers
-    from 0 to 1.
+    A network without weights is initialised with the seed, on the device, in `dtype`; one that has its weights keeps
+    them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU "tf32": everything is in float32, but matrix
+    products, and with them convolutions, round what they multiply to 11 bits, which is faster. `clip_norm` shortens any
+    gradient that is longer. Arrays of any library are accepted and moved to the device once. Inputs in bytes (uint8)
+    are taken as images: the network gets them as numbers from 0 to 1.
 
     `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
     the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
     cannot; True demands it; False does without. A CPU has no such thing. Not yet run on a GPU.
 
-    Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable;
-    CaptureError, in a later step, for graph=True where a step cannot be captured.
+    Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
+    on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
+    which are then over the parts.
+
+    Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable; in a
+    later step CaptureError, for graph=True where a step cannot be captured, and OutOfMemory where not even a single
+    row fits.
     """
 
     def __init__(
@@ -87,6 +95,16 @@ class Trainer:
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
+        self._precision: Callable[[], Any] = contextlib.nullcontext
+        if dtype == "tf32":
+            if self.device.backend != "cupy" or os.environ.get("GPUNN_FAST") == "0":
+                raise OptionError(
+                    f"dtype 'tf32' is how gpunn's kernels for CUDA GPUs multiply, and the device is {self.device}: "
+                    "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
+                )
+            from gpunn.kernels.cuda.product import tf32
+
+            self._precision, dtype = tf32, "float32"
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
@@ -95,6 +113,7 @@ class Trainer:
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
+        self._most: float = math.inf  # rows that a batch is cut into parts of, to need less memory
         self._n_out = 0  # outputs of the network, once known
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
@@ -168,7 +187,8 @@ class Trainer:
         try:
             for callback in callbacks:
                 callback.on_start(self, epochs, len(batches))
-            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
+            # a loss that is not finite is reported by name instead
+            with np.errstate(over="ignore", invalid="ignore"), self._precision():
                 self._run(batches, valid, epochs, monitor, patience, restore_best, callbacks)
         finally:
             for callback in callbacks:
@@ -215,7 +235,7 @@ class Trainer:
         x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"), self._precision():
             x = self._move(x)
             if self._graphs is not None and self._n_out:
                 y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
@@ -225,33 +245,75 @@ class Trainer:
 
     def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
         """`new` data is checked; `look` at the loss even where that waits for a GPU."""
-        net = self.net
-        z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
-        if new:
-            on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
-            y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
-        loss, loss_cache = self._loss.forward(z, y)
-        if (look or self.device.on_host) and not math.isfinite(loss):
-            raise self._diverged([x], float(loss), self.steps)
-        self._learn(loss_cache, cache)
+        look = look or self.device.on_host
+        loss = None
+        while loss is None:
+            try:
+                loss = self._gradient(x, y, self.steps, new=new, look=look)
+            except MemoryError:
+                if min(self._most, x.shape[0]) == 1:
+                    raise self._out_of_memory() from None
+            if loss is None:  # no longer in `except`, which holds what the pass has made
+                self._make_room(x.shape[0])
+        self._descend()
         self.steps += 1
         return loss
 
-    def _learn(self, loss_cache: Any, cache: Any) -> None:
-        """The second half of a step: gradients, clipping, update."""
-        net = self.net
-        net.zero_grad()  # of a step that was broken off
-        net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
-        if self.clip_norm is not None:
-            ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
-        self.optimizer.update(net.store, self.state, self.steps)
+    def _gradient(self, x: Array, y: Any, step: Any, *, new: bool = False, look: bool = False) -> Array:
+        """The loss of a batch; its gradient is left in the network's store. `step` may be a number on the device.
 
-    def _enqueue(self, x: Array, y: Array, step: Array) -> Array:
-        """A step to be captured; its number is on the device. Returns the loss."""
-        z, cache = self.net.forward(x, train=True, key=(self.seed, step))
-        loss, loss_cache = self._loss.forward(z, y)
-        self._learn(loss_cache, cache)
-        return loss
+        A batch in parts has the losses l_i on n_i of its N rows, and L = sum_i n_i/N l_i: so has the gradient.
+        """
+        net, n, total = self.net, x.shape[0], None
+        net.zero_grad()  # of a step that was broken off
+        size = int(min(n, self._most))
+        whole = size == n
+        for first in range(0, n, size):
+            part = x if whole else rows(x, first, size)
+            key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
+            z, cache = net.forward(part, train=True, key=key)
+            if new:
+                on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
+                y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
+                new = False
+            loss, loss_cache = self._loss.forward(z, y if whole else rows(y, first, size))
+            if look and not math.isfinite(loss):
+                raise self._diverged([part], float(loss), self.steps)
+            dz = self._loss.backward(loss_cache)
+            if not whole:
+                share = part.shape[0] / n
+                loss, dz = loss * share, dz * share
+            net.backward(dz, cache, need_dx=False)
+            total = loss if total is None else total + loss
+        return total
+
+    def _descend(self) -> None:
+        """Clip the gradient, and take the optimiser's step by it."""
+        if self.clip_norm is not None:
+            ops.clip_by_norm(self.net.store.gradient(), limit=self.clip_norm)
+        self.optimizer.update(self.net.store, self.state, self.steps)
+
+    def _make_room(self, batch: int) -> None:
+        """Cut batches into smaller parts from now on, half of those that did not fit."""
+        self.device.release()
+        if self._most == math.inf:
+            warnings.warn(
+                f"{self.device} has too little memory for a batch of {batch} rows: gradients are summed over parts of "
+                f"{-(-batch // 2)} rows, or fewer if need be. A smaller batch_size does without",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._most = -(-int(min(self._most, batch)) // 2)
+
+    def _out_of_memory(self) -> OutOfMemory:
+        numbers = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])
+        held = numbers * np.dtype(self.dtype).itemsize / 2**20
+        free, total = (n / 2**20 for n in self.device.memory() or (math.nan, math.nan))
+        return OutOfMemory(
+            f"{self.device} has too little memory for a step on a single row: {self.net.store.size:,} parameters, with "
+            f"their gradients and what {type(self.optimizer).__name__} keeps, take {held:,.1f} MiB, and {free:,.0f} of "
+            f"{total:,.0f} MiB are free. A smaller network, or smaller inputs, would fit"
+        )
 
     def _graphs_for(self, graph: bool | str) -> Any:
         if graph not in (True, False, "auto"):
@@ -347,7 +409,8 @@ class Trainer:
 
         `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
         """
-        return self._measure(*self._load(data), batch_size)
+        with self._precision():
+            return self._measure(*self._load(data), batch_size)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
@@ -356,7 +419,8 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        answers = [output(self.net.infer(x)) for x in self._pieces(self._inputs(X), batch_size)]
+        with self._precision():
+            answers = [output(self.net.infer(x)) for x in self._pieces(self._inputs(X), batch_size)]
         try:
             like = device_of(X)
         except DtypeError:

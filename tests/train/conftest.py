@@ -38,7 +38,7 @@ def fake_gpu(_stand_ins, monkeypatch):
     state.live.clear()
     state.refused.clear()
     state.capturing = state.pool = None
-    state.replays = 0
+    state.replays, state.freed = 0, []
 
     class Cupy(types.ModuleType):
         ndarray, cuda, asarray = fake.ndarray, fake.cuda, fake.xp.asarray
@@ -80,6 +80,10 @@ def fake_gpu(_stand_ins, monkeypatch):
 
             return types.SimpleNamespace(get_function=get_function)
 
+        @staticmethod
+        def get_default_memory_pool():
+            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1))
+
     class Lt(conftest.StandIn):
         def Matmul(self, handle, desc, *rest):
             described = dict(self.things[desc.value])  # as they are now: a replay has no other
@@ -96,13 +100,17 @@ def fake_gpu(_stand_ins, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(module, "cupy", lambda: cupy)
     monkeypatch.setattr(product, "_plans", {})
-    library = product.Library(Lt())
+    lt = Lt()
+    library = product.Library(lt)
     monkeypatch.setattr(product, "_library", lambda: library)
     monkeypatch.setitem(sys.modules["gpunn.device"]._namespaces, fake.ndarray, fake.xp)
     monkeypatch.delenv("GPUNN_FAST", raising=False)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # takes long where much is imported
     for cache in (module._module, module._function):
         cache.cache_clear()
     place = gn.Device("cuda:0", fake.xp, fake.device)
-    yield types.SimpleNamespace(device=place, state=state, launches=emulator.launches, library=library)
+    yield types.SimpleNamespace(
+        device=place, state=state, launches=emulator.launches, library=library, algorithms=lt.algorithms
+    )
     for cache in (module._module, module._function):
         cache.cache_clear()

@@ -131,6 +131,29 @@ def test_double_precision(fake_gpu):
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, dtype="float64"))
 
 
+def test_tf32_is_for_the_products_of_this_trainer_alone(fake_gpu):
+    def computes():
+        found = {compute for *_, compute in fake_gpu.algorithms}
+        fake_gpu.algorithms.clear()
+        return found
+
+    t = ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, dtype="tf32"))
+    assert t.dtype == "float32"
+    assert 77 in computes()
+    t.evaluate((X, LABELS))
+    assert 77 in computes()
+    t.step(X, LABELS)
+    assert computes() == {77}
+    t.predict(X)
+    assert computes() == {77}
+    trainer(fake_gpu).fit((X, LABELS), epochs=1)
+    assert computes() == {68}
+    with pytest.raises(gn.OptionError, match="dtype 'tf32' is how gpunn's kernels for CUDA GPUs multiply, and the dev"):
+        gn.Trainer(gn.mlp([6, 3]), device="cpu", dtype="tf32")
+    with pytest.raises(gn.OptionError, match="dtype 'bfloat16' is not known; expected float32 or float64"):
+        trainer(fake_gpu, dtype="bfloat16")
+
+
 def test_steps_one_by_one(fake_gpu):
     """Of two shapes, in turn, with a loss that stays when the next step has been taken."""
 
@@ -376,3 +399,28 @@ def test_shapes_without_end_do_not_fill_the_memory(fake_gpu, monkeypatch):
             t.step(X[:size], LABELS[:size])
     assert len(t._graphs._steps) == 2
     assert t.steps == 16
+
+
+def test_steps_in_parts_are_captured_too(fake_gpu):
+    class Greedy(gn.Tanh):
+        def forward(self, x, *, train=False, key=None):
+            if train and x.shape[0] > 4:
+                raise MemoryError
+            return super().forward(x, train=train, key=key)
+
+    def make(how):
+        return trainer(fake_gpu, how, gn.Sequential(gn.Linear(6, 5), gn.Dropout(0.2), Greedy(), gn.Linear(5, 3)))
+
+    with pytest.warns(RuntimeWarning, match="parts of 4 rows"):
+        ends_alike(fake_gpu, make)
+    assert fake_gpu.state.replays > 10
+    assert fake_gpu.state.freed == [1, 1]
+
+
+def test_too_little_memory_for_a_graph_is_no_end(fake_gpu, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError("Out of memory allocating 512 bytes")
+
+    monkeypatch.setattr(graph, "Graph", no_memory)
+    with pytest.warns(RuntimeWarning, match="slower: MemoryError: Out of memory allocating 512 bytes"):
+        ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), insist="auto")
