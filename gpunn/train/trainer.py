@@ -420,7 +420,7 @@ class Trainer:
         """
         output = self.net.output or activation(self.loss.output)
         with self._precision():
-            answers = [output(self.net.infer(x)) for x in self._pieces(self._inputs(X), batch_size)]
+            answers = list(self._by_pieces(self._inputs(X), batch_size, lambda x, _: output(self.net.infer(x))))
         try:
             like = device_of(X)
         except DtypeError:
@@ -429,12 +429,33 @@ class Trainer:
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
         losses, right = Mean(), 0.0
-        for i, piece in enumerate(self._pieces(x, batch_size)):
-            z, t = self.net.infer(piece), rows(y, i * batch_size, batch_size)
-            losses.add(self._loss.forward(z, t)[0], piece.shape[0])
-            if self.loss.classifies:
-                right += float(self.loss.correct(z, t))
+
+        def measure(piece: Array, first: int) -> tuple[Array, int, float]:
+            z, t = self.net.infer(piece), rows(y, first, piece.shape[0])
+            correct = float(self.loss.correct(z, t)) if self.loss.classifies else 0.0
+            return self._loss.forward(z, t)[0], piece.shape[0], correct
+
+        for loss, n, correct in self._by_pieces(x, batch_size, measure):
+            losses.add(loss, n)
+            right += correct
         return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
+
+    def _by_pieces(self, x: Array, size: int, compute: Callable[[Array, int], Any]) -> Iterator[Any]:
+        """compute(rows, number of the first) for `size` rows at a time, or fewer where the memory does not suffice."""
+        first, size = 0, whole("batch_size", size, at_least=1)
+        while first < x.shape[0]:
+            result = None
+            try:
+                result = compute(self._scaled(rows(x, first, size)), first)
+            except MemoryError:
+                if size == 1:
+                    raise
+            if result is None:
+                self.device.release()
+                size = -(-size // 2)
+            else:
+                yield result
+                first += size
 
     def _pieces(self, x: Array, size: int = 1024) -> Iterator[Array]:
         for first in range(0, x.shape[0], whole("batch_size", size, at_least=1)):

@@ -746,6 +746,26 @@ def test_the_parts_of_a_batch_have_masks_of_their_own():
     assert not np.array_equal(masks[1], masks[2])
 
 
+def no_memory(x):
+    raise MemoryError
+
+
+def test_answers_and_measures_in_as_many_pieces_as_fit():
+    class Small(gn.Identity):
+        def infer(self, x):
+            if x.shape[0] > 7:
+                raise MemoryError
+            return x
+
+    small, plain = trainer(gn.Sequential(gn.Linear(4, 3), Small())), trainer(gn.Linear(4, 3))
+    small.net.load_state_dict({f"linear1.{name}": array for name, array in plain.net.state_dict().items()})
+    np.testing.assert_allclose(small.predict(X), plain.predict(X), rtol=1e-6)
+    assert small.evaluate((X, LABELS)) == pytest.approx(plain.evaluate((X, LABELS)), rel=1e-6)
+    small.net.layers[1].infer = no_memory
+    with pytest.raises(MemoryError):
+        small.predict(X)
+
+
 def test_when_not_even_one_row_fits_it_is_said_what_is_there():
     t = trainer(gn.Sequential(gn.Linear(4, 8), Greedy(0), gn.Linear(8, 3)))
     before = np.array(t.net.store.values)
