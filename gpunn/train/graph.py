@@ -96,6 +96,8 @@ class Graphs:
         n, device = batches.x.shape[0], self.trainer.device
         if batches.augment:
             self._give_up(CaptureError("augmentations are made batch by batch, of random numbers from the host"))
+        if not (batches.x.flags.c_contiguous and batches.y.flags.c_contiguous):
+            self._give_up(CaptureError("the data does not lie in one piece, row after row: X.copy() would"))
         order = batches.order(epoch)
         order = device.asarray(np.arange(n) if order is None else order, "int64")
         if callable(batches.shuffle) and not (order.shape == (n,) and int(order.min()) >= 0 and int(order.max()) < n):
@@ -149,7 +151,7 @@ class Step:
     def __init__(self, t: "Trainer", inputs: Callable[[Array], Pair], rows: Array | None) -> None:
         self.inputs, self.rows = inputs, 0 if rows is None else rows.shape[0]
         self.names, constants = constants_of(t.optimizer, t.net.store, t.steps)
-        self.tables = tables = Tables(TABLE, self.rows, constants.size)
+        self.tables = tables = Tables(TABLE, self.rows, constants.size, t.net.store.values.dtype)
         self.left = 0
 
         def enqueue() -> None:
@@ -158,7 +160,7 @@ class Step:
             with placed(tables.constants, self.names):
                 loss = t._gradient(x, y, tables.step)
                 t._descend()
-            tables.end(loss.astype(t.net.store.values.dtype, copy=False))
+            tables.end(loss)
 
         self.send(t, rows, 1)
         self.graph = Graph(enqueue)
@@ -177,7 +179,7 @@ class Step:
         noted = [constants_of(t.optimizer, t.net.store, done) for done in range(t.steps, t.steps + count)]
         if any(names != self.names for names, _ in noted):
             raise CaptureError("the optimiser does not make the same updates in every step")
-        self.losses = self.tables.send(t.steps, np.stack([c for _, c in noted]), rows, t.net.store.values.dtype)
+        self.losses = self.tables.send(t.steps, np.stack([c for _, c in noted]), rows)
         self.rates = [t.optimizer.learning_rate(done) for done in range(t.steps, t.steps + count)]
         self.options, self.next, self.left = dict(vars(t.optimizer)), t.steps, count
 

@@ -82,7 +82,7 @@ def fake_gpu(_stand_ins, monkeypatch):
 
         @staticmethod
         def get_default_memory_pool():
-            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1))
+            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1), total_bytes=lambda: 0)
 
     class Lt(conftest.StandIn):
         def Matmul(self, handle, desc, *rest):

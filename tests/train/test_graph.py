@@ -1,9 +1,13 @@
 """Captured steps beside the usual ones, on a stand-in for a GPU; see tests/kernels/cuda/fake_cupy.py."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import gpunn as gn
+from benchmarks.workloads import Workload
 from gpunn.train import graph
 
 rng = np.random.default_rng(3)
@@ -51,6 +55,7 @@ def ends_alike(fake_gpu, make, fit=lambda t: t.fit((X, LABELS), epochs=4, batch_
     return t
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", gn.testing.layer_cases())
 def test_every_layer_can_be_captured(fake_gpu, name):
     make, shape = gn.testing.layer_cases()[name]
@@ -66,6 +71,7 @@ def test_every_layer_can_be_captured(fake_gpu, name):
     assert fake_gpu.state.replays > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", gn.testing.loss_cases())
 def test_every_loss_can_be_captured(fake_gpu, name):
     loss, _, y = gn.testing.loss_cases()[name]
@@ -98,6 +104,7 @@ OPTIMIZERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
 def test_every_optimiser_goes_by_its_schedule(fake_gpu, optimizer):
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, optimizer=optimizer))
@@ -349,6 +356,12 @@ def test_an_order_with_numbers_that_are_no_rows_is_not_captured(fake_gpu):
         trainer(fake_gpu).fit((X, LABELS), epochs=1, batch_size=8, shuffle=lambda epoch, n: -1 - np.arange(n))
 
 
+def test_data_that_does_not_lie_in_one_piece_is_not_captured(fake_gpu):
+    x = fake_gpu.device.asarray(np.ascontiguousarray(X.T)).T
+    with pytest.warns(RuntimeWarning, match="the data does not lie in one piece"):
+        ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), lambda t: t.fit((x, LABELS), epochs=1), "auto")
+
+
 def test_without_cublaslt(fake_gpu, monkeypatch):
     monkeypatch.setattr("gpunn.kernels.cuda.product._library", lambda: None)
     with pytest.warns(RuntimeWarning, match=r"linear1 \(Linear\): NotImplementedError: calling cuBLAS"):
@@ -424,3 +437,43 @@ def test_too_little_memory_for_a_graph_is_no_end(fake_gpu, monkeypatch):
     monkeypatch.setattr(graph, "Graph", no_memory)
     with pytest.warns(RuntimeWarning, match="slower: MemoryError: Out of memory allocating 512 bytes"):
         ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), insist="auto")
+
+
+# --- the script that is to be run on a GPU
+
+
+@pytest.fixture
+def gpu_check():
+    path = Path(__file__).parents[2] / "benchmarks" / "gpu_check.py"
+    spec = importlib.util.spec_from_file_location("gpu_check", path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.slow
+def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
+    found, well = gpu_check.graphs(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], steps=15)
+    assert well, found
+    for row in found["rows"]:
+        assert row["same_bits"]
+        assert row["graphs"] == 3  # of the fit's two sizes, and of the steps one by one
+        assert min(row["eager_us"], row["captured_us"], row["fit_us"]) > 0
+
+
+def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
+    w = gpu_check.rows()[0]
+    weights = 784 * 30 + 300
+    bytes_ = 4 * (6 * weights + 10 * (5 * 40 + 2 * 784))
+    assert gpu_check.floor_us(w, 1e30, 1e6) == pytest.approx(bytes_)
+    assert gpu_check.floor_us(w, 1e6, 1e30) == pytest.approx(10 * (4 * 784 * 30 + 6 * 300))
+    rows = [
+        {"workload": w.name, "precision": "float32", "who": who, "step_us": us, "losses": [2.0, 1.0 + off]}
+        for who, us, off in (("gpunn, graph", 10.0, 0.0), ("torch-cuda", 40.0, 1e-4), ("jax-cuda", 20.0, 0.0))
+    ]
+    rate = {"float32": 1e30, "tf32": 1e30, "bytes": 1e30}
+    (row,) = gpu_check._compared(rows, rate)
+    assert row["of_best_peer"] == 0.5
+    assert row["losses_agree"]
+    rows[1]["losses"][1] = 1.1
+    assert not gpu_check._compared(rows, rate)[0]["losses_agree"]

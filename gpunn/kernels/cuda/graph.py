@@ -72,27 +72,27 @@ def _no_garbage() -> Any:
 
 
 class Tables:
-    """The numbers of the next steps on the device, for steps of `batch` rows with `width` constants each.
+    """The numbers of the next steps on the device, for steps of `batch` rows with `width` constants.
 
     In a step, between `begin` and `end`: `rows` (batch,) are the numbers of the rows to take, `constants` (width,)
     those of the optimiser, `step` is the number of the step, a 0-d array of int64.
     """
 
-    def __init__(self, steps: int, batch: int, width: int) -> None:
+    def __init__(self, steps: int, batch: int, width: int, dtype: np.dtype) -> None:
         zeros = module.cupy().zeros
-        self.steps, self.batch, self.width = steps, batch, width
+        self.batch, self.width, self.dtype = batch, width, dtype
         self._clock = zeros(3, np.int64)
         self._table, self._order = zeros(steps * width, np.float64), zeros(steps * batch, np.int64)
         self.constants, self.rows = zeros(width, np.float64), zeros(batch, np.int64)
         self.step = self._clock[1:2].reshape(())
 
-    def send(self, first: int, constants: np.ndarray, order: Array | None, dtype: Any) -> Array:
+    def send(self, first: int, constants: np.ndarray, order: Array | None) -> Array:
         """Say what the next steps are: the number of the first, the constants (k, width), the rows (k batch,).
 
-        Returns the array (k,) of this type that will take their losses, each at the end of its step.
+        Returns the array (k,) that will take their losses, each at the end of its step.
         """
         asarray = module.cupy().asarray
-        losses = empty(len(constants), dtype)
+        losses = empty(len(constants), self.dtype)
         self._clock[...] = asarray(np.array([0, first, losses.data.ptr]))
         if constants.size:
             self._table[: constants.size] = asarray(constants.reshape(-1))
@@ -104,8 +104,8 @@ class Tables:
         """Bring up the numbers of the step."""
         now, rows, clock, table, order = self.constants, self.rows, self._clock, self._table, self._order
         grid = blocks(4 * max(self.width, self.batch))
-        launch("begin_step", np.dtype(np.float32), grid, now, rows, clock, table, order, self.width, self.batch)
+        launch("begin_step", self.dtype, grid, now, rows, clock, table, order, self.width, self.batch)
 
     def end(self, loss: Array) -> None:
         """Put the loss, a 0-d array, in its place, and go on to the next step."""
-        launch("end_step", loss.dtype, 1, self._clock, loss, threads=(1,))
+        launch("end_step", self.dtype, 1, self._clock, loss.astype(self.dtype, copy=False), threads=(1,))

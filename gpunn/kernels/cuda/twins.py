@@ -372,8 +372,9 @@ def gather(x: Array, rows: Array, dtype: Any = None) -> Array:
 
     x and `rows` lie in one piece. `dtype` is that of the result where x is of bytes; otherwise it is that of x.
     """
-    if x.dtype == np.int64:  # are moved as other numbers of 8 bytes
-        return gather(x.view(np.float64), rows).view(np.int64)
+    if x.dtype == np.int64:  # moved as two numbers of four bytes each
+        pairs = gather(x.reshape(x.shape[0], -1).view(np.float32), rows)
+        return pairs.view(np.int64).reshape(*rows.shape, *x.shape[1:])
     name, dtype = ("gather_bytes", np.dtype(dtype)) if x.dtype == np.uint8 else ("gather", x.dtype)
     y = empty((*rows.shape, *x.shape[1:]), dtype)
     launch(name, dtype, blocks(y.size), y, x, rows, rows.size, x.size // x.shape[0])

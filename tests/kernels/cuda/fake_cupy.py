@@ -7,6 +7,7 @@ memory. What CuPy refuses in a capture is refused: numbers that go to the host o
 
 import contextlib
 import types
+import weakref
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def compute(function, *args, **kwargs):
         result = np.asarray(result)
     outs = result if isinstance(result, tuple) else (result,)
     if all(isinstance(out, np.ndarray) for out in outs):
-        state.live.extend(outs)
+        state.live.extend(map(weakref.ref, outs))
 
         def again():
             new = function(*args, **kwargs)
@@ -64,7 +65,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, host):
         self.host = np.asarray(host)
-        state.live.append(self.host)
+        state.live.append(weakref.ref(self.host))
 
     shape, dtype, size, ndim, flags, itemsize, strides = (
         property(lambda self, name=name: getattr(self.host, name))
@@ -179,7 +180,9 @@ class Stream:
         assert state.capturing is None
         assert state.pool is not None, "a capture that takes its memory from where others take theirs"
         self.graph = state.capturing = []
-        self.saved = [(array, array.copy()) for array in state.live]
+        there = [array for array in (reference() for reference in state.live) if array is not None]
+        state.live = [weakref.ref(array) for array in there]
+        self.saved = [(array, array.copy()) for array in there]
 
     def end_capture(self):
         noted, self.graph, state.capturing = self.graph, None, None

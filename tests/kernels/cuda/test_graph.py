@@ -11,11 +11,11 @@ from gpunn.kernels.cuda import graph
 def test_a_table_brings_up_the_numbers_of_one_step_after_another(gpu, monkeypatch, batch, width):
     if gpu.name == "emulated":
         monkeypatch.setattr(graph, "empty", lambda shape, dtype: _with_address(gpu.empty(shape, dtype)))
-    tables = graph.Tables(4, batch, width)
+    tables = graph.Tables(4, batch, width, np.dtype(np.float32))
     for first, steps in ((7, 4), (2**40, 2)):  # the second time in the same memory
         constants = np.random.default_rng(first).random((steps, width))
         order = gpu.asarray(np.arange(first, first + steps * batch))
-        losses = tables.send(first, constants, order if batch else None, np.dtype(np.float32))
+        losses = tables.send(first, constants, order if batch else None)
         for i in range(steps):
             tables.begin()
             assert np.array_equal(to_host(tables.constants), constants[i])

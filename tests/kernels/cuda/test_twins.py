@@ -264,9 +264,11 @@ def test_gather(gpu, compare, dtype, shape):
     data = rng.integers(0, 256, shape).astype("uint8")
     got = twins.gather(gpu.asarray(data), gpu.asarray(rows), dtype)
     compare(got, data[rows].astype(dtype) / np.dtype(dtype).type(255), 1e-300 if gpu.name == "emulated" else 1e-6)
-    x = normal(shape, dtype)
-    for place in (gpu.asarray(x), unaligned(gpu, x)):
-        compare(twins.gather(place, gpu.asarray(rows)), x[rows], 1e-300)
+    for x in (normal(shape, dtype), rng.integers(-(2**63), 2**63 - 1, shape), rng.integers(-(2**63), 2**63 - 1, 20)):
+        for place in (gpu.asarray(x), unaligned(gpu, x)):
+            got = twins.gather(place, gpu.asarray(rows))
+            assert got.dtype == x.dtype
+            assert np.array_equal(to_host(got), x[rows])
 
 
 OF = {
