@@ -232,6 +232,13 @@ class Device:
         elif self.name.startswith("torch:cuda"):
             sys.modules["torch"].cuda.synchronize(self.native)
 
+    def release(self) -> None:
+        """Give memory that a library keeps for arrays to come back to the device."""
+        if self.backend == "cupy":
+            sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+        elif self.name.startswith("torch:cuda"):
+            sys.modules["torch"].cuda.empty_cache()
+
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes of the device's memory, or None where the system does not tell."""
         if self.backend == "cupy":

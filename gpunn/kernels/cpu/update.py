@@ -41,5 +41,5 @@ def _in_blocks(op: Any) -> Callable[..., None]:
 TWINS = {
     name: _in_blocks(getattr(update, name))
     for name in update.__all__
-    if name not in ("clip_by_norm", "max_norm", "soft_threshold")
+    if name not in ("clip_by_norm", "max_norm", "shrink", "soft_threshold")
 }
