@@ -27,6 +27,7 @@ from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cuda import TWINS, module, product, twins
 
 HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))  # for `benchmarks`, which is not installed
 rng = np.random.default_rng(0)
 SHAPES = [(32, 128), (1024, 1024), (16384, 10), (4099, 257), (8192, 4096)]  # the last for the rate of the memory
 RUNS = 20  # of what is timed
@@ -142,7 +143,17 @@ def kernels():
         rows.append(row)
 
     alpha = {"leaky_relu": {"alpha": 0.1}, "elu": {"alpha": 1.0}}
-    steps = {"eta": 1e-3, "mu": 0.9, "beta1": 0.9, "beta2": 0.999, "rho": 0.9, "epsilon": 1e-8, "t": 3, "rate": 0.1}
+    steps = {
+        "by": 1e-4,
+        "eta": 1e-3,
+        "mu": 0.9,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "rho": 0.9,
+        "epsilon": 1e-8,
+        "t": 3,
+        "rate": 0.1,
+    }
     for shape in SHAPES:
         x, dy = normal(shape), normal(shape)
         labels = cp().asarray(rng.integers(0, shape[1], shape[0]))
@@ -187,36 +198,39 @@ def kernels():
 def products():
     """Products against float64 on the host or the device: types, transposes, epilogues; times beside CuPy's product."""
     rows = []
-    for n, k, m in PRODUCTS:
-        for precision in NEAR:
-            dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
-            product.use_tf32(precision == "tf32")
-            a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
-            a, b = a64.astype(dtype), b64.astype(dtype)
-            a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
-            wanted = cp().matmul(a64, b64)
-            for left, right in itertools.product((False, True), repeat=2):
-                x = cp().ascontiguousarray(a.T).T if left else a
-                y = cp().ascontiguousarray(b.T).T if right else b
-                row = {"shape": [n, k, m], "precision": precision, "transposed": [left, right]}
-                row["error"] = error(product.product(x, y), wanted)
-                row["ok"] = row["error"] <= NEAR[precision]
-                out = cp().empty((n, m), dtype)
-                row["first_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                with product.tuning():
-                    product.product(x, y, out=out)
-                row["tuned_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                row["tuned_error"] = error(out, wanted)
-                row["ok"] &= row["tuned_error"] <= NEAR[precision]
-                row["tflops"] = 2e-6 * n * k * m / row["tuned_us"]
-                row["cupy_us"] = microseconds(lambda x=x, y=y, out=out: cp().matmul(x, y, out=out))
-                row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
-                rows.append(row)
-            rows += _epilogues(a, b, wanted, precision)
-    product.use_tf32(False)
+    for (n, k, m), precision in itertools.product(PRODUCTS, NEAR):
+        with product.tf32(precision == "tf32"):
+            rows += _products(n, k, m, precision)
     nan = normal((32, 64)) * float("nan")
     kept = bool(cp().isnan(product.product(nan, nan.T, epilogue="relu")).all())
     return {"rows": rows, "relu_keeps_nan": kept}, all(row["ok"] for row in rows)
+
+
+def _products(n, k, m, precision):
+    rows = []
+    dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+    a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
+    a, b = a64.astype(dtype), b64.astype(dtype)
+    a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
+    wanted = cp().matmul(a64, b64)
+    for left, right in itertools.product((False, True), repeat=2):
+        x = cp().ascontiguousarray(a.T).T if left else a
+        y = cp().ascontiguousarray(b.T).T if right else b
+        row = {"shape": [n, k, m], "precision": precision, "transposed": [left, right]}
+        row["error"] = error(product.product(x, y), wanted)
+        row["ok"] = row["error"] <= NEAR[precision]
+        out = cp().empty((n, m), dtype)
+        row["first_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        with product.tuning():
+            product.product(x, y, out=out)
+        row["tuned_us"] = microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        row["tuned_error"] = error(out, wanted)
+        row["ok"] &= row["tuned_error"] <= NEAR[precision]
+        row["tflops"] = 2e-6 * n * k * m / row["tuned_us"]
+        row["cupy_us"] = microseconds(lambda x=x, y=y, out=out: cp().matmul(x, y, out=out))
+        row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
+        rows.append(row)
+    return rows + _epilogues(a, b, wanted, precision)
 
 
 NEAR_TYPE = {"tf32": "float32"}
@@ -345,39 +359,164 @@ def steps(folder):
     return found, well
 
 
-def peer():
-    """The same steps in PyTorch, eager, where it is installed and sees the GPU."""
-    try:
-        import torch
-    except ImportError:
-        return {"skipped": "PyTorch is not installed"}, True
-    if not torch.cuda.is_available():
-        return {"skipped": "PyTorch sees no GPU"}, True
-    torch.backends.cuda.matmul.allow_tf32 = False
+def rows():
+    """The training steps that are compared."""
+    from benchmarks.workloads import Workload
+
+    return [
+        Workload("mlp", (784, 30, 10), 10, hidden="sigmoid", optimizer="sgd", lr=0.5),
+        *(Workload("mlp", (784, 128, 10), batch) for batch in (32, 1024)),
+        *(Workload("mlp", (784, 1024, 1024, 10), batch) for batch in (1024, 16384)),
+        Workload("cnn", (9216, 128, 10), 1024),
+    ]
+
+
+PRECISIONS = ("float32", "tf32")
+
+
+def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000):
+    """Fits with graphs and without: the same losses and weights, with memory poisoned in between; no memory growth."""
+    found = []
+    for w, precision in itertools.product(workloads or rows(), precisions):
+        row = {"workload": w.name, "precision": precision}
+        try:
+            eager, captured = (_trained(w, precision, graph, device, steps) for graph in (False, True))
+            row |= {"eager_us": eager["step_us"], "captured_us": captured["step_us"], "fit_us": captured["fit_us"]}
+            row |= {key: captured[key] for key in ("graphs", "grown_bytes")}
+            row["same_bits"] = all(map(np.array_equal, eager["arrays"], captured["arrays"]))
+            row["error"] = max(map(error, captured["arrays"], eager["arrays"]))
+            row["ok"] = captured["graphs"] > 1 and row["error"] <= 1e-4 and row["grown_bytes"] <= 0
+        except Exception:
+            row |= {"error": traceback.format_exc()[-2000:], "ok": False}
+        found.append(row)
+    return {"rows": found}, all(row["ok"] for row in found)
+
+
+def _trained(w, precision, graph, device, steps):
+    import gpunn as gn
+    from benchmarks.peers.gpunn_trainer import network
+    from benchmarks.workloads import ADAM, weights
+
+    numbers = np.random.default_rng(5)
+    n = 16 * w.batch + w.batch // 2  # whole batches, and a smaller one
+    x, y = numbers.integers(0, 256, (n, *w.image), dtype=np.uint8), numbers.integers(0, 10, n)
+    net = network(w).init(device=device)
+    net.load_state_dict(dict(zip(net.params(), (a for layer in weights(w) for a in layer), strict=True)))
+    optimizer = gn.Adam(gn.schedules.Cosine(w.lr, 60), **ADAM) if w.optimizer == "adam" else gn.SGD(w.lr)
+    trainer = gn.Trainer(net, optimizer=optimizer, device=device, dtype=precision, graph=graph, clip_norm=5.0)
+    history = trainer.fit((x, y), epochs=3, batch_size=w.batch, callbacks=_poison() if graph else ())
+    made = [np.array(history["loss"]), to_host(net.store.values).copy()]
+    fit_us = 1e6 * history["seconds"][-1] / 17
+    x, y = trainer._move(x[: w.batch] / 255.0), trainer.device.asarray(y[: w.batch])
+    steps = min(steps, 20 + 5 * 10**12 // w.flops_needed)  # a second, or less
+    for _ in range(20):
+        trainer.step(x, y)
+    trainer.device.synchronize()
+    before, begun = _held(), time.perf_counter()
+    for _ in range(steps):
+        loss = trainer.step(x, y)
+    float(loss)
+    step_us = 1e6 * (time.perf_counter() - begun) / steps
+    grown, count = _held() - before, len(trainer._graphs._steps) if graph else 0
+    return {"arrays": made, "fit_us": fit_us, "step_us": step_us, "graphs": count, "grown_bytes": grown}
+
+
+def _poison():
+    """Fills memory that is free with NaN after every few steps: whoever still uses it shows."""
+    import gpunn as gn
+
+    class Poison(gn.Callback):
+        def on_step(self, trainer):
+            if trainer.steps % 5 == 0:
+                held = [cp().empty(1 << k, np.float32) for k in range(6, 24, 2) for _ in range(3)]
+                for array in held:
+                    array[...] = float("nan")
+
+    return Poison()
+
+
+def _held():
+    return cp().get_default_memory_pool().total_bytes()
+
+
+def against(until):
+    """The steps in gpunn and its peers, each in a process of its own; ratios to the best peer and to the floor."""
+    import dataclasses
+
+    from benchmarks.peers import PEERS
+    from benchmarks.process import Gone, Process
+
+    contestants = {"gpunn, graph": ("gpunn-cuda", {"graph": True}), "gpunn, eager": ("gpunn-cuda", {"graph": False})}
+    contestants |= {name: (name, {}) for name in ("torch-cuda", "jax-cuda", "torch-compile-cuda")}
+    found, missing = [], {}
+    for (title, (name, options)), precision in itertools.product(contestants.items(), PRECISIONS):
+        peer = PEERS[name]
+        peer = dataclasses.replace(peer, options=peer.options | options | {"precision": precision})
+        try:
+            with Process(peer) as worker:
+                for w in rows():
+                    if time.perf_counter() > until:
+                        raise Gone("no time was left")
+                    told = worker.ask("prepare", workload=dataclasses.asdict(w), warm=0.2)
+                    steps = max(10, min(2000, int(0.1 / told["step_s"])))
+                    best = min(worker.ask("run", steps=steps)["seconds"] / steps for _ in range(5))
+                    row = {"workload": w.name, "precision": precision, "who": title, "step_us": 1e6 * best}
+                    found.append(row | {"losses": told["losses"]})
+        except Gone as gone:
+            missing[f"{title}, {precision}"] = str(gone)
+    return {"rows": found, "missing": missing, "summary": (summary := _compared(found))}, all(
+        row["losses_agree"] for row in summary
+    )
+
+
+def _compared(found, rate=None):
+    """For each workload and precision: gpunn's step beside the best peer's and the floor."""
+    rate, compared = rate or _rates(), []
+    for w, precision in itertools.product(rows(), PRECISIONS):
+        of = {row["who"]: row for row in found if (row["workload"], row["precision"]) == (w.name, precision)}
+        if "gpunn, graph" not in of:
+            continue
+        ours, peers = of["gpunn, graph"], {who: row["step_us"] for who, row in of.items() if "gpunn" not in who}
+        floor = floor_us(w, rate[precision], rate["bytes"])
+        row = {"workload": w.name, "precision": precision, "step_us": ours["step_us"], "floor_us": floor}
+        row |= {"of_floor": ours["step_us"] / floor, "peers_us": peers}
+        if peers:
+            row["of_best_peer"] = ours["step_us"] / min(peers.values())
+        near = 1e-3 if precision == "float32" else 2e-2
+        row["losses_agree"] = all(np.allclose(other["losses"], ours["losses"], rtol=near) for other in of.values())
+        compared.append(row)
+    return compared
+
+
+def _rates():
+    """FLOP/s of products and B/s of copies, measured."""
     found = {}
-    for name, batches in NETWORKS[1:3]:
-        sizes = [int(size) for size in name.split("-")]
-        for batch in batches:
-            layers = [torch.nn.Linear(i, o) for i, o in itertools.pairwise(sizes)]
-            stack = [layer for pair in zip(layers, [torch.nn.ReLU() for _ in layers], strict=True) for layer in pair]
-            net = torch.nn.Sequential(*stack[:-1]).cuda()
-            optimizer = torch.optim.Adam(net.parameters(), 1e-6, fused=True)
-            x, y = torch.rand(batch, sizes[0]).cuda(), torch.randint(sizes[-1], (batch,)).cuda()
+    a, b = normal((4096, 4096)), normal((4096, 4096))
+    out = cp().empty_like(a)
+    for precision in PRECISIONS:
+        with product.tf32(precision == "tf32"):
+            found[precision] = 2e6 * 4096**3 / microseconds(lambda: product.product(a, b, out=out))
+    big = cp().zeros(1 << 28, np.float32)
+    other = cp().empty_like(big)
 
-            def step(net=net, optimizer=optimizer, x=x, y=y):
-                optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(net(x), y).backward()
-                optimizer.step()
+    def copy():
+        other[...] = big
 
-            for _ in range(20):
-                step()
-            torch.cuda.synchronize()
-            begun = time.perf_counter()
-            for _ in range(200):
-                step()
-            torch.cuda.synchronize()
-            found[f"{name}, batch {batch}"] = {"step_us": 1e6 * (time.perf_counter() - begun) / 200}
-    return {"torch": torch.__version__, "eager, fused Adam, float32": found}, True
+    return found | {"bytes": 2e6 * big.nbytes / microseconds(copy)}
+
+
+def floor_us(w, flops, bandwidth):
+    """The microseconds that the products take, or what has to be read and written, whichever is more.
+
+    Bytes: weights are read forward and backward, their gradients written; the update reads and writes what it must;
+    each activation is written, read twice, its gradient written and read.
+    """
+    weights = sum(int(np.prod(shape)) for shape in w.shapes)
+    update = 7 if w.optimizer == "adam" else 3  # reads w, g, m, v and writes w, m, v; or reads w, g and writes w
+    places = (26 * 26, 24 * 24) if w.kind == "cnn" else ()
+    outputs = sum(shape[-1] * place for shape, place in itertools.zip_longest(w.shapes, places, fillvalue=1))
+    numbers = (3 + update) * weights + w.batch * (5 * outputs + 2 * int(np.prod(w.image)))
+    return 1e6 * max(w.flops_needed / flops, 4 * numbers / bandwidth)
 
 
 def main():
@@ -391,12 +530,13 @@ def main():
     parts = {
         "environment": environment,
         "compiling": compiling,
-        "kernel-tests": lambda: pytest(folder, "kernel-tests", 150, "tests/kernels/cuda"),
         "capture": capture,
+        "graphs": graphs,
+        "against": lambda: against(min(until, time.perf_counter() + 240)),
+        "kernel-tests": lambda: pytest(folder, "kernel-tests", 100, "tests/kernels/cuda"),
         "products": products,
         "kernels": kernels,
         "steps": lambda: steps(folder),
-        "peer": peer,
         "suite": lambda: pytest(  # last, with all the time that is left
             *(folder, "suite", max(10.0, until - time.perf_counter()), "tests", "-k", "cuda", "-m", "not slow"),
         ),

@@ -1,13 +1,15 @@
 """Looking at arguments: each gives the value back, or raises OptionError that names it and what was expected."""
 
+import difflib
 import math
 import numbers
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "number", "pair", "precision", "whole"]
+__all__ = ["instance", "nearest", "number", "pair", "precision", "whole"]
 
 
 def instance(name: str, value: Any, kind: Any) -> Any:
@@ -21,6 +23,12 @@ def instance(name: str, value: Any, kind: Any) -> Any:
         kinds = " or ".join(each.__name__ for each in getattr(kind, "__args__", (kind,)))
         raise OptionError(f"{name} must be an instance of {kinds}, got {value!r}")
     return value
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known: which known one it looks like, if any."""
+    near = difflib.get_close_matches(str(name), known, 1)
+    return f". Did you mean {near[0]!r}?" if near else ""
 
 
 def number(

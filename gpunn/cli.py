@@ -121,10 +121,9 @@ def _evaluate(run: str, device: str | None, data_dir: str | None) -> int:
 
 
 def _predict(run: str, files: list[str], out: str | None) -> int:
-    from gpunn.io import load
-    from gpunn.train.run import open_run
+    from gpunn.io.network import load, model_file
 
-    net = load(run) if os.path.isfile(run) else open_run(run)[1]
+    net = load(model_file(run))
     if any(name.lower().endswith(".csv") for name in files):
         return _predict_table(run, net, files, out)
     if out is not None:
@@ -176,6 +175,14 @@ def _predict_table(run: str, net: Any, files: list[str], out: str | None) -> int
     return 0
 
 
+def _draw(run: str, port: int, browser: bool, device: str) -> int:
+    from gpunn.io.network import load, model_file
+    from gpunn.web import serve
+
+    serve(load(model_file(run), device=device), port, browser=browser)
+    return 0
+
+
 def _summary(run: str | None, **options: Any) -> int:
     from gpunn.train.recipe import load_data, make_network
     from gpunn.train.run import open_run
@@ -189,6 +196,13 @@ def _summary(run: str | None, **options: Any) -> int:
         net = make_network(config, load_data(config)[0])
     print(net)
     net.summary()
+    return 0
+
+
+def _export(run: str, to: str, out: str | None, input_shape: list[int] | None) -> int:
+    from gpunn.io.export import export
+
+    print("\n".join(export(run, to, out, tuple(input_shape) if input_shape else None)))
     return 0
 
 
@@ -351,6 +365,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from gpunn import __version__
+    from gpunn.io.export import FORMATS
 
     parser = _Parser(prog="gpunn", description="Neural networks from first principles, on any array library.")
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
@@ -378,12 +393,28 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("files", metavar="FILE", nargs="+", help="a table, rows.csv, or pictures, such as digit.png")
     predict.add_argument("--out", metavar="OUT.csv", help="where rows and predictions go (default: shown)")
 
+    draw = commands.add_parser("draw", help="a page to draw on, and to watch a network read it")
+    draw.set_defaults(command=_draw)
+    draw.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
+    draw.add_argument("--port", type=int, default=8000, metavar="N", help="(default: %(default)s; 0: any that is free)")
+    draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
+    draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+
     summary = commands.add_parser("summary", help="the layers of a network and their sizes")
     summary.set_defaults(command=_summary)
     summary.add_argument(
         "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
     )
     _add_config(summary)
+
+    export = commands.add_parser("export", help="write a network as a file for other programs")
+    export.set_defaults(command=_export)
+    export.add_argument("run", metavar="RUN", help="a run folder, or a .safetensors file of gn.save")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
+    export.add_argument("--out", metavar="FILE", help="where to write it (default: beside the network)")
+    export.add_argument(
+        "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
+    )
 
     gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
     gradcheck.set_defaults(command=_gradcheck)

@@ -1,6 +1,7 @@
 """Every error gpunn raises on purpose: one line that names the value, what was expected, and how to mend it."""
 
 __all__ = [
+    "CaptureError",
     "DataError",
     "DeviceMismatch",
     "DeviceUnavailable",
@@ -12,6 +13,7 @@ __all__ = [
     "LossMismatch",
     "NotInitialised",
     "OptionError",
+    "OutOfMemory",
     "ShapeError",
     "SpentCache",
 ]
@@ -73,6 +75,14 @@ class FileError(GpunnError, OSError):
 
 class LibraryError(GpunnError, RuntimeError):
     """A call to a library that computes on the GPU failed."""
+
+
+class CaptureError(GpunnError, RuntimeError):
+    """A training step that cannot be captured in a CUDA graph."""
+
+
+class OutOfMemory(GpunnError, MemoryError):
+    """The memory of the device does not suffice."""
 
 
 class NotInitialised(GpunnError, RuntimeError):

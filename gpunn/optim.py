@@ -133,7 +133,7 @@ class _Decoupled(Optimizer):
     """Weight decay apart from the gradient: w <- (1 - eta lambda) w before the step (Loshchilov and Hutter, 2019)."""
 
     def decay(self, w: Array, g: Array, eta: float, rate: float) -> None:
-        w *= 1.0 - eta * rate
+        ops.shrink(w, by=eta * rate)
 
 
 class SGD(Optimizer):

@@ -376,6 +376,15 @@ def test_zeros_are_zeros_on_the_device(backend, shape, dtype):
     np.testing.assert_array_equal(gn.to_host(x), np.zeros(shape))
 
 
+@pytest.mark.parametrize("shape", [0, 7, 4096, (3, 5), (), (0, 4)])
+def test_zeros_of_numpy_begin_at_cache_lines_and_at_different_places_of_a_page(shape):
+    arrays = [gn.device("cpu").zeros(shape, "float32") for _ in range(5)]
+    starts = [a.__array_interface__["data"][0] % 4096 for a in arrays if a.size]
+    assert all(start % 64 == 0 for start in starts)
+    assert len(set(starts[:4])) == len(starts[:4])
+    assert all(a.flags.c_contiguous and a.flags.writeable for a in arrays)
+
+
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_device_holds_its_own_arrays_alone(backend, other):
     assert backend.device.holds(other.asarray(X)) == (backend.device == other.device)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
-from gpunn import estimator as estimator_module
+from gpunn.estimator import base
 from gpunn.testing import assert_close
 
 rng = np.random.default_rng(0)
@@ -51,15 +51,15 @@ def test_parameters_have_names(kind):
     assert estimator.get_params(deep=False) == params | {"tol": 0.5}
     assert "tol=0.5" in repr(estimator)
     assert "alpha" not in repr(estimator)
-    with pytest.raises(gn.OptionError, match=f"{kind.__name__} has no parameter 'tolerance'; it has .*tol"):
-        estimator.set_params(tolerance=1)
+    with pytest.raises(gn.OptionError, match=f"{kind.__name__} has no parameter 'maxiter'; .* Did you mean 'max_iter'"):
+        estimator.set_params(maxiter=1)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "takes all rows at every step, and gpunn trains in batches: use 'adam' or 'sgd'"),
-        ({"solver": "adan"}, "solver 'adan' is not known; expected sgd, .*rmsprop, or an Optimizer"),
+        ({"solver": "adan"}, "solver 'adan' is not known; expected sgd, .*, or an Optimizer. Did you mean 'adam'"),
+        ({"solver": None}, "solver None is not known; expected sgd, .*rmsprop, lbfgs, or an Optimizer$"),
         ({"learning_rate": "cosine"}, "learning_rate 'cosine' is not known; expected constant.*schedule"),
         ({"learning_rate_init": 0.0}, "learning_rate_init must be above 0"),
         ({"alpha": -1.0}, "alpha must be at least 0"),
@@ -73,7 +73,8 @@ def test_parameters_have_names(kind):
         ({"activation": "swoosh"}, "activation 'swoosh' is not known"),
         ({"dropout": [0.1, 0.2]}, "dropout names 2 rates for 1 hidden layers"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
-        ({"loss": "hinges"}, "loss 'hinges' is not known; expected log_loss, focal, hinge, or a Loss"),
+        ({"loss": "logloss"}, "'logloss' is not known; expected .*, hinge, or a Loss. Did you mean 'log_loss'"),
+        ({"callbacks": print}, "a callback must be an instance of Callback, got <built-in function print>"),
         ({"loss": gn.Huber()}, r"loss Huber\(delta=1.0\) is for numbers: a classifier needs one for classes"),
         ({"class_weight": "fair"}, "class_weight 'fair' is not known"),
         ({"class_weight": {"fir": 2.0}}, "class_weight names 'fir', which is not among the classes"),
@@ -100,6 +101,28 @@ def test_before_fit_there_is_nothing_to_ask(kind):
         every(kind).predict(X)
     assert not hasattr(every(kind), "net_")
     assert not hasattr(every(kind), "out_activation_")
+
+
+@pytest.mark.parametrize(
+    ("options", "y", "error"),
+    [
+        ({"alpha": -1.0}, LABELS == "oak", gn.OptionError),
+        ({"batch_size": 0}, LABELS == "oak", gn.OptionError),
+        ({"learning_rate_init": 1e300, "solver": "sgd"}, LABELS == "oak", gn.Diverged),
+        ({}, np.full(120, "oak"), gn.DataError),
+    ],
+)
+def test_a_fit_that_fails_has_not_been(options, y, error):
+    clf = gn.MLPClassifier(8, **QUICK | options)
+    with pytest.raises(error):
+        clf.fit(X[:, :2], y)
+    with pytest.raises(gn.NotInitialised):
+        clf.predict(X)
+    clf = gn.MLPClassifier(8, **QUICK).fit(X, LABELS)
+    before = clf.predict(X)
+    with pytest.raises(error):
+        clf.set_params(**options).fit(X[:, :2], y)
+    np.testing.assert_array_equal(clf.predict(X), before)
 
 
 # --- what a fit leaves
@@ -273,6 +296,11 @@ def test_an_optimizer_that_was_given_is_left_as_it_was():
     assert (solver.weight_decay, solver.scale) == (0.0, 1.0)
 
 
+def test_an_optimizer_may_be_given_as_its_class():
+    by_class, by_object = (gn.MLPClassifier(solver=solver, **QUICK).fit(X, LABELS) for solver in (gn.Adam, gn.Adam()))
+    assert by_class.loss_curve_ == by_object.loss_curve_
+
+
 def test_a_schedule_sets_the_learning_rate():
     clf = gn.MLPClassifier(**QUICK, learning_rate_init=gn.schedules.Step(0.1, every=1)).fit(X, LABELS)
     np.testing.assert_allclose(clf.history_["lr"], [0.1, 0.01, 0.001])
@@ -305,7 +333,7 @@ def test_early_stopping_holds_rows_out_and_puts_the_best_weights_back(kind, y):
     assert net.best_loss_ is None
     assert len(net.validation_scores_) == net.n_iter_
     assert net.best_validation_score_ == max(net.validation_scores_)
-    _, part = net._held_out(net._encode(y, first=False), 0)
+    _, part = net._held_out(net._encode(y, first=False, partial=False), 0)
     assert len(part) == 24
     assert net.score(X[part], y[part]) == pytest.approx(net.best_validation_score_)
     assert net.t_ == net.n_iter_ * 96
@@ -357,8 +385,8 @@ def test_a_warm_start_goes_on(kind):
 
 
 def test_what_goes_on_sees_the_rows_in_other_orders(monkeypatch):
-    seeds, legacy = [], estimator_module._legacy
-    monkeypatch.setattr(estimator_module, "_legacy", lambda seed: seeds.append(seed) or legacy(seed))
+    seeds, legacy = [], base.legacy
+    monkeypatch.setattr(base, "legacy", lambda seed: seeds.append(seed) or legacy(seed))
     reg = gn.MLPRegressor(4, **QUICK, warm_start=True).fit(X, NUMBERS).fit(X, NUMBERS)
     reg.partial_fit(X, NUMBERS).partial_fit(X, NUMBERS)
     assert len(set(seeds)) == 4
@@ -391,6 +419,65 @@ def test_partial_fit_goes_on_from_call_to_call(kind):
             estimator.partial_fit(X, y, classes=["ash", "fir"])
         with pytest.raises(gn.OptionError, match="partial_fit does not see all rows"):
             every(kind, class_weight="balanced").partial_fit(X, y, **more)
+
+
+def test_a_warm_start_remembers_what_was_best():
+    """As in scikit-learn: over all the fits, so that a loop of them ends and gives the best weights of all."""
+    options = QUICK | {"max_iter": 1, "warm_start": True, "learning_rate_init": 0.05}
+    reg = gn.MLPRegressor(8, **options, n_iter_no_change=3, tol=1e-3)
+    for _ in range(400):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            reg.fit(X, NUMBERS)
+        if not warned:  # that it has not converged
+            break
+    fits = len(reg.loss_curve_)
+    assert 10 < fits < 400
+    assert reg.best_loss_ == min(reg.loss_curve_)
+    assert len(reg.fit(X, NUMBERS).loss_curve_) == fits + 1  # it has converged still
+
+    clf = gn.MLPClassifier(8, **options, early_stopping=True, solver="sgd")
+    for _ in range(5):
+        clf.fit(X, LABELS)
+    best = clf.net_.state_dict()
+    clf.set_params(learning_rate_init=1e3).fit(X, LABELS)
+    assert len(clf.validation_scores_) == 6
+    assert clf.best_validation_score_ == max(clf.validation_scores_) > clf.validation_scores_[-1]
+    for name, value in clf.net_.state_dict().items():
+        np.testing.assert_array_equal(value, best[name])
+    clf.set_params(early_stopping=False).partial_fit(X, LABELS)  # by the loss from now on
+    assert clf.best_loss_ == clf.loss_
+    assert clf.validation_scores_ is clf.best_validation_score_ is None
+
+
+def test_an_epoch_that_was_broken_off_is_not_taken_up():
+    class Stops(gn.Callback):
+        def on_step(self, trainer):
+            trainer.stop = True
+
+    clf = gn.MLPClassifier(**QUICK, batch_size=40, callbacks=Stops()).fit(X, LABELS)
+    clf.set_params(callbacks=None).partial_fit(X[:50], LABELS[:50])
+    assert clf._trainer.steps == 1 + 2
+    assert clf.t_ == 50
+
+
+def test_the_score_of_rows_held_out_is_in_the_table(capsys):
+    reg = gn.MLPRegressor(**QUICK, early_stopping=True, verbose=True).fit(X, NUMBERS)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert "valid R^2" in head
+    assert [f"{score:.4f}" in row for score, row in zip(reg.validation_scores_, rows, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("solver", ["adam", gn.RMSprop(0.01), gn.Lion])
+def test_partial_fit_follows_a_change_of_solver(solver):
+    clf = gn.MLPClassifier(8, **QUICK, solver="sgd").fit(X, LABELS)
+    clf.set_params(solver=solver).partial_fit(X, LABELS)
+    names = {"adam": gn.Adam, gn.Lion: gn.Lion}
+    assert type(clf._trainer.optimizer) is names.get(solver, gn.RMSprop)
+    trainer = clf._trainer
+    assert pickle.loads(pickle.dumps(clf)).partial_fit(X, LABELS)._trainer.steps == 2
+    assert clf.partial_fit(X, LABELS)._trainer is trainer
+    assert len(clf.loss_curve_) == 5
 
 
 def test_callbacks_are_called_and_may_end_training(capsys):
@@ -537,6 +624,8 @@ def test_frames_have_names():
     [
         (X, None, gn.DataError, "requires y to be passed, but the target y is None"),
         (X[0], LABELS, gn.ShapeError, r"Expected 2D array, got 1D array.*Reshape your data"),
+        ([[1, 2], [3]], [0, 1], gn.DataError, "X is no array of numbers, nor can it be made one: .*inhomogeneous"),
+        (X, [[0], [0, 1]] * 60, gn.DataError, "y is no array of numbers, nor can it be made one: .*inhomogeneous"),
         (X[:, :, None], LABELS, gn.ShapeError, "Expected 2D array, got 3D array"),
         (X[:0], LABELS[:0], gn.DataError, r"0 sample\(s\) \(shape=\(0, 4\)\) while a minimum of 1 is required"),
         (X[:, :0], LABELS, gn.DataError, r"0 feature\(s\) \(shape=\(120, 0\)\) while a minimum of 1 is required"),
@@ -557,6 +646,15 @@ def test_data_that_does_not_fit_is_named(x, y, error, message):
         gn.MLPClassifier(**QUICK).fit(x, y)
 
 
+@pytest.mark.parametrize("options", [{"early_stopping": True}, {"sample_weight": np.arange(120) > 50}], ids=str)
+def test_the_row_with_a_gap_has_the_number_it_has_outside(options):
+    x, options = X.copy(), dict(options)
+    x[100, 2] = np.inf
+    weights = options.pop("sample_weight", None)
+    with pytest.raises(gn.DataError, match="NaN or infinity, first in row 100, in float64"):
+        gn.MLPClassifier(**QUICK, **options).fit(x, LABELS, weights)
+
+
 @pytest.mark.parametrize(
     ("y", "error", "message"),
     [
@@ -572,8 +670,10 @@ def test_numbers_that_do_not_fit_are_named(y, error, message):
 
 
 def test_scores_of_targets_that_do_not_fit_are_named():
-    with pytest.raises(gn.ShapeError, match=r"X has 120 rows and y is of shape \(5,\)"):
+    with pytest.raises(gn.ShapeError, match=r"y is of shape \(5,\), and the predictions are of shape \(120,\)"):
         gn.MLPClassifier(**QUICK).fit(X, LABELS).score(X, LABELS[:5])
+    with pytest.raises(gn.ShapeError, match=r"y is of shape \(120,\), and the predictions are of shape \(120, 4\)"):
+        gn.MLPClassifier(**QUICK).fit(X, (X > 0).astype(int)).score(X, LABELS)
     with pytest.raises(gn.ShapeError, match=r"y is of shape \(5, 1\), and the predictions are of shape \(120, 1\)"):
         gn.MLPRegressor(**QUICK).fit(X, NUMBERS).score(X, NUMBERS[:5])
 
@@ -608,7 +708,15 @@ reg = gn.MLPRegressor(max_iter=2, device="cpu").fit(X, X[:, 0])
 try:
     gn.MLPClassifier().predict(X)
 except gn.NotInitialised:
+    pass
+try:
+    gn.MLPClassifier(solver="lbfgs", device="cpu").fit(X, y)
+except gn.OptionError as error:
+    print(error)
     print(clf.predict(X).shape, clf.score(X, y) >= 0.0, reg.score(X, X[:, 0]) <= 1.0)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "(60,) True True"
+    assert found.stdout.splitlines() == [
+        "solver 'lbfgs' is SciPy's: pip install scipy, or use 'adam' or 'sgd'",
+        "(60,) True True",
+    ]

@@ -140,6 +140,50 @@ def test_the_numbers_are_scikit_learns(problem, activation, options):
         np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=tolerance)
 
 
+@pytest.mark.parametrize("weights", [None, np.linspace(0.0, 2.0, 150)], ids=["alike", "weights"])
+@pytest.mark.parametrize("problem", ["three classes", "two classes", "labels", "numbers"])
+def test_lbfgs_is_scikit_learns(problem, weights):
+    if weights is not None and VERSION < (1, 7):
+        pytest.skip("scikit-learn has weights of rows since 1.7")
+    y = {
+        "three classes": Y,
+        "two classes": Y == 1,
+        "labels": np.stack([Y > 0, Y == 1], axis=1).astype(int),
+        "numbers": Y_NUMBERS,
+    }[problem]
+    kind = "MLPRegressor" if y.dtype.kind == "f" else "MLPClassifier"
+    options = {"solver": "lbfgs", "hidden_layer_sizes": (6,), "activation": "tanh", "alpha": 0.1, "random_state": 1}
+    more = {} if weights is None else {"sample_weight": weights}
+    theirs = getattr(neural_network, kind)(**options, max_iter=15).fit(X, y, **more)
+    ours = getattr(gn, kind)(**options, max_iter=15, device="cpu").fit(X, y, **more)
+    for mine, other in zip([*ours.coefs_, *ours.intercepts_], [*theirs.coefs_, *theirs.intercepts_], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-8)
+    assert ours.n_iter_ == theirs.n_iter_ == 15
+    assert ours.loss_ == ours.best_loss_ == pytest.approx(theirs.loss_)
+    assert len(ours.loss_curve_) == 15
+
+
+def test_lbfgs_goes_on_and_says_when_it_has_not_converged():
+    clf = gn.MLPClassifier(solver="lbfgs", random_state=0, device="cpu", max_iter=5, warm_start=True)
+    with pytest.warns(ConvergenceWarning, match="lbfgs had not converged after 5 steps: .*LIMIT"):
+        clf.fit(X, Y)
+    before = clf.loss_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.set_params(max_iter=200).fit(X, Y)
+    assert clf.loss_ < before / 10
+    assert len(clf.loss_curve_) == 5 + clf.n_iter_
+    assert clf.score(X, Y) == 1.0
+    single = gn.MLPClassifier(solver="lbfgs", random_state=0, device="cpu", dtype="float32", alpha=0.1).fit(X, Y)
+    assert single.coefs_[0].dtype == np.float32
+    assert single.score(X, Y) > 0.95
+    with pytest.raises(gn.OptionError, match="partial_fit steps on a few rows, and solver 'lbfgs' needs all"):
+        clf.partial_fit(X, Y)
+    for options in ({"callbacks": gn.MaxNorm(1.0)}, {"dropout": 0.5}):
+        with pytest.raises(gn.OptionError, match="solver 'lbfgs' has no epochs and no chance: leave out callbacks and"):
+            gn.MLPClassifier(solver="lbfgs", device="cpu", **options).fit(X, Y)
+
+
 @pytest.mark.parametrize("options", [{"momentum": 0.0}, {"momentum": 0.9}, {"nesterovs_momentum": False}], ids=str)
 @pytest.mark.parametrize("learning_rate", ["constant", "invscaling", "adaptive"])
 def test_learning_rates_are_scikit_learns(learning_rate, options):
@@ -149,6 +193,27 @@ def test_learning_rates_are_scikit_learns(learning_rate, options):
     ours = gn.MLPClassifier(**options, device="cpu").fit(X, Y)
     assert ours.n_iter_ == theirs.n_iter_
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_what_goes_on_does_so_as_in_scikit_learn(kind, solver):
+    """Without shuffling, in which the two differ then: scikit-learn takes the same orders again."""
+    y = Y if kind == "MLPClassifier" else Y_NUMBERS
+    options = {"solver": solver, "activation": "tanh", "hidden_layer_sizes": (12,), "batch_size": 64, "shuffle": False}
+    options |= {"warm_start": True, "random_state": 3, "learning_rate_init": 0.03, "tol": 0.01, "n_iter_no_change": 3}
+    pair = getattr(neural_network, kind)(**options), getattr(gn, kind)(**options, device="cpu")
+    for estimator in pair:
+        for _ in range(2):
+            estimator.fit(X, y)
+        estimator.set_params(max_iter=1).fit(X, y).partial_fit(X[::2], y[::2])
+        for _ in range(3):
+            estimator.fit(X, y)
+    theirs, ours = pair
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
 
 
 def test_weights_of_rows_are_scikit_learns_where_all_rows_are_one_batch():
@@ -166,8 +231,7 @@ def test_weights_of_rows_are_scikit_learns_where_all_rows_are_one_batch():
 def test_parameters_and_defaults_are_scikit_learns(kind):
     theirs = getattr(neural_network, kind)().get_params()
     ours = getattr(gn, kind)().get_params()
-    assert {name for name in theirs if name not in ours} == {"max_fun"}  # of lbfgs
-    assert {name: ours[name] for name in theirs if name in ours} == {n: v for n, v in theirs.items() if n in ours}
+    assert {name: ours[name] for name in theirs} == theirs
 
 
 def test_early_stopping_does_as_well():
@@ -200,6 +264,22 @@ def test_in_pipelines_searches_and_cross_validation(estimator):
     weights = np.ones(150)
     pipeline.fit(X, y, **{f"{name}__sample_weight": weights})
     assert pipeline.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("estimator", estimators(max_iter=3, random_state=0, device="cpu"), ids=KINDS)
+def test_weights_of_rows_are_routed(estimator):
+    y, weights = Y if is_classifier(estimator) else Y_NUMBERS, np.arange(150) % 3
+    want = clone(estimator).fit(X, y, weights)
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert make_pipeline(StandardScaler(), estimator).fit(X, y).score(X, y) <= 1.0
+        pipeline = make_pipeline(StandardScaler(with_mean=False, with_std=False).set_fit_request(sample_weight=False))
+        pipeline.steps.append(("net", clone(estimator.set_fit_request(sample_weight=True))))
+        np.testing.assert_array_equal(pipeline.fit(X, y, sample_weight=weights).predict(X), want.predict(X))
+        scored = clone(estimator).set_score_request(sample_weight="share").set_partial_fit_request(sample_weight=False)
+        split = KFold(2, shuffle=True, random_state=0)
+        weighted = cross_val_score(scored, X, y, cv=split, params={"sample_weight": weights, "share": weights})
+        alike = cross_val_score(scored, X, y, cv=split, params={"sample_weight": weights, "share": np.ones(150)})
+        assert (weighted != alike).all()
 
 
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])

@@ -16,11 +16,11 @@ from benchmarks.workloads import ADAM, endless
 _INFERENCE = torch.inference_mode()
 
 
-def build(w, weights, images, labels, device="cpu", compiled=False):
+def build(w, weights, images, labels, device="cpu", compiled=False, precision="float32"):
     if device == "cuda":
         if not torch.cuda.is_available():
             raise Skip("torch.cuda.is_available() is False" + (": a build for CPUs" if not torch.version.cuda else ""))
-        torch.backends.cudnn.allow_tf32 = False  # float32 for all; products are by default
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     net = network(w, weights).to(device)
     images = [image_batch(batch).to(device) for batch in images]
     labels = [torch.from_numpy(batch).to(device) for batch in labels]

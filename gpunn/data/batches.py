@@ -74,25 +74,33 @@ class Batches:
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """The batches (x, y) of epoch `number`, from the one numbered `start`."""
-        xp, n, size = self.device.xp, self.x.shape[0], self.batch_size
-        order = None
-        if self.shuffle:
-            decide = self.shuffle if callable(self.shuffle) else self._shuffled
-            order = self.device.asarray(decide(number, n))
-        for i, first in enumerate(self._starts(n, size, self.drop_last)[start:], start=start):
-            if order is None:
-                x, y = rows(self.x, first, size), rows(self.y, first, size)
-            else:
-                chosen = rows(order, first, size)
-                x, y = xp.take(self.x, chosen, axis=0), xp.take(self.y, chosen, axis=0)
-            x = as_input(x, self.dtype, xp)
-            if self.augment:
-                shape, x = x.shape, xp.reshape(x, (-1, *self.image_shape))
-                rng = generator(self.seed, "augment", number, i)
-                for change in self.augment:
-                    x = change(x, rng)
-                x = xp.reshape(x, shape)
-            yield x, y
+        order = self.order(number)
+        for i in range(start, len(self)):
+            yield self.batch(i, order, number)
+
+    def order(self, number: int) -> Array | None:
+        """The rows of epoch `number` in their order, as row numbers on the device; None for as they are."""
+        if not self.shuffle:
+            return None
+        decide = self.shuffle if callable(self.shuffle) else self._shuffled
+        return self.device.asarray(decide(number, self.x.shape[0]))
+
+    def batch(self, i: int, order: Array | None, number: int) -> tuple[Array, Array]:
+        """Batch i (x, y) of epoch `number`, which has this order."""
+        xp, first, size = self.device.xp, i * self.batch_size, self.batch_size
+        if order is None:
+            x, y = rows(self.x, first, size), rows(self.y, first, size)
+        else:
+            chosen = rows(order, first, size)
+            x, y = xp.take(self.x, chosen, axis=0), xp.take(self.y, chosen, axis=0)
+        x = as_input(x, self.dtype, xp)
+        if self.augment:
+            shape, x = x.shape, xp.reshape(x, (-1, *self.image_shape))
+            rng = generator(self.seed, "augment", number, i)
+            for change in self.augment:
+                x = change(x, rng)
+            x = xp.reshape(x, shape)
+        return x, y
 
 
 def rows(x: Array, start: int, size: int) -> Array:

@@ -20,6 +20,10 @@ def find(name: str, kind: type) -> Callable[..., Any] | None:
         from gpunn.kernels import cpu
 
         return cpu.TWINS.get(name)
+    if kind.__module__ == "gpunn.kernels.cuda.constants":
+        from gpunn.kernels.cuda import constants
+
+        return constants.note(name)
     cupy = sys.modules.get("cupy")  # whoever has an array of CuPy's has imported it
     if cupy is not None and kind is getattr(cupy, "ndarray", None) and os.environ.get("GPUNN_FAST") != "0":
         from gpunn.kernels import cuda

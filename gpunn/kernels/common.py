@@ -35,6 +35,7 @@ CONSTANTS: dict[str, Callable[..., tuple[float, ...]]] = {
     "rmsprop": lambda *, eta, rho, epsilon: (rho, 1.0 - rho, epsilon, eta),
     "adagrad": lambda *, eta, epsilon: (epsilon, eta),
     "l2_decay": lambda *, rate: (rate,),
+    "shrink": lambda *, by: (1.0 - by,),
 }
 
 

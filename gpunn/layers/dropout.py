@@ -3,7 +3,7 @@
 import functools
 
 from gpunn.checks import number, whole
-from gpunn.device import Array
+from gpunn.device import Array, on_host
 from gpunn.errors import OptionError
 from gpunn.layers.base import Key, Layer, Shape
 from gpunn.ops import dropout, dropout_backward, gaussian_noise
@@ -59,14 +59,19 @@ class GaussianNoise(Layer):
 
 
 def random_key(layer: Layer, key: Key | None) -> tuple[tuple[int, int], int]:
-    """(two words of 32 bits from the seed and the layer's name, the step) of the key that forward was given."""
+    """(two words of 32 bits from the seed and the layer's name, the step) of the key that forward was given.
+
+    The step is a whole number; in a captured training step it is a 0-d array of int64 on the GPU.
+    """
     if not isinstance(key, tuple) or len(key) < 2:
         raise OptionError(
             f"{type(layer).__name__} draws random numbers in training: give net.forward(x, train=True, "
             "key=(seed, step)) another step each time, or use a gn.Trainer"
         )
     seed, step, *name = key
-    return _words(seed, ".".join(name)), whole("the step in key", step)
+    if not hasattr(step, "device") or on_host(step):
+        step = whole("the step in key", step)
+    return _words(seed, ".".join(name)), step
 
 
 @functools.cache

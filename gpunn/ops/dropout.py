@@ -28,7 +28,7 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
     product may take more than the 63 bits of int64; its bits are right nevertheless, since it wraps round.
     """
     xp = namespace(c0)
-    c1, c2, c3 = (xp.full_like(c0, word) for word in counter)
+    c1, c2, c3 = (xp.zeros_like(c0) + word for word in counter)
     k0, k1 = key
     for _ in range(10):
         p0, p1 = c0 * M0, c2 * M1
@@ -41,7 +41,7 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
 def random_words(shape: tuple[int, ...], like: Array, *, key: Words, step: int) -> Array:
     """Random numbers of 32 bits, as int64, in this shape, where `like` is; `key` and `step` choose them.
 
-    Number i is word i mod 4 of the counter (i // 4, 0, step).
+    Number i is word i mod 4 of the counter (i // 4, 0, step). `step` may be a 0-d array of int64.
     """
     xp, size = namespace(like), math.prod(shape)
     places = xp.arange(-(-size // 4), dtype=xp.int64, device=like.device)

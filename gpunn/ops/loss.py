@@ -55,7 +55,8 @@ __all__ = [
 def one_hot(labels: Array, like: Array) -> Array:
     """y_nc = 1 where labels_n = c, else 0: class numbers (N,) as rows (N, C), in the C and data type of `like`."""
     xp = namespace(like)
-    classes = xp.arange(like.shape[-1], dtype=labels.dtype, device=like.device)
+    labels = xp.astype(labels, xp.int64, copy=False)  # bytes cannot number more than 256 classes
+    classes = xp.arange(like.shape[-1], dtype=xp.int64, device=like.device)
     return xp.astype(labels[:, None] == classes, like.dtype)
 
 

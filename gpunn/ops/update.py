@@ -2,7 +2,7 @@
 keeps.
 
 These ops change w and the arrays after g in place, and leave g as it is; t counts the steps from 1, eta is the learning
-rate. Besides them, `l2_decay` and `clip_by_norm` change g, and `max_norm` and `soft_threshold` the weights.
+rate. Besides them, `l2_decay` and `clip_by_norm` change g, and `shrink`, `max_norm` and `soft_threshold` the weights.
 """
 
 import functools
@@ -25,6 +25,7 @@ __all__ = [
     "nesterov",
     "rmsprop",
     "sgd",
+    "shrink",
     "soft_threshold",
 ]
 
@@ -188,6 +189,12 @@ def adagrad(w: Array, g: Array, v: Array, /, *, eta: float, epsilon: float) -> N
 def l2_decay(g: Array, w: Array, /, *, rate: float) -> None:
     """g <- g + rate w, the gradient of the penalty rate/2 |w|^2: weight decay that goes through the gradient."""
     g += rate * w
+
+
+@op
+def shrink(w: Array, /, *, by: float) -> None:
+    """w <- (1 - by) w: weight decay apart from the gradient (Loshchilov and Hutter, 2019)."""
+    w *= 1.0 - by
 
 
 @op

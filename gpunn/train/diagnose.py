@@ -1,9 +1,10 @@
 """Finding out what went wrong."""
 
 from gpunn.device import Array, namespace
+from gpunn.errors import DataError
 from gpunn.layers import Layer, Sequential
 
-__all__ = ["finite", "where_not_finite"]
+__all__ = ["finite", "refuse_gaps", "where_not_finite"]
 
 
 def where_not_finite(layer: Layer, x: Array, name: str = "") -> str | None:
@@ -27,3 +28,15 @@ def finite(x: Array) -> bool:
     """Whether all numbers are: none is NaN or infinity."""
     xp = namespace(x)
     return bool(xp.all(xp.isfinite(x)))
+
+
+def refuse_gaps(x: Array) -> None:
+    """Raise DataError where inputs x (N, ...) hold NaN or infinity, with the first such row."""
+    if finite(x):
+        return
+    xp = namespace(x)
+    bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
+    row, dtype = int(xp.argmax(xp.astype(bad, xp.int32))), str(x.dtype).rpartition(".")[2]
+    raise DataError(
+        f"the inputs contain NaN or infinity, first in row {row}, in {dtype}: remove such rows, or fill them in"
+    )

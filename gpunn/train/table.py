@@ -21,6 +21,7 @@ _COLUMNS = {  # column of the history: (heading, width, how a number is written)
     "loss": ("loss", 10, _loss),
     "valid_loss": ("valid loss", 10, _loss),
     "valid_accuracy": ("valid accuracy", 14, "{:.2%}".format),
+    "valid_r2": ("valid R^2", 9, "{:.4f}".format),
     "lr": ("learning rate", 13, "{:.2g}".format),
     "seconds": ("seconds", 7, "{:.2f}".format),
 }

@@ -1,9 +1,13 @@
 """The training loop."""
 
+import contextlib
+import functools
 import itertools
 import math
 import numbers
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,11 +20,11 @@ from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
-from gpunn.errors import DataError, Diverged, DtypeError, OptionError
+from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory
 from gpunn.layers import Layer, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
-from gpunn.train.diagnose import finite, where_not_finite
+from gpunn.train.diagnose import finite, refuse_gaps, where_not_finite
 from gpunn.train.history import History, Row, badness
 
 __all__ = ["Callback", "Trainer"]
@@ -55,11 +59,23 @@ class Trainer:
         trainer.evaluate((Xt, Yt))          # {"loss": ..., "accuracy": ...}
         trainer.predict(Xt)                 # the network's answers, probabilities for example
 
-    A network without weights is initialised with the seed, on the device, in `dtype` ("float32" or "float64"); one that
-    has its weights keeps them and is moved. `clip_norm` shortens any gradient that is longer. Arrays of any library are
-    accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets them as numbers
-    from 0 to 1. Raises LossMismatch for a network whose output does not go with the loss, OptionError, and
-    DeviceUnavailable.
+    A network without weights is initialised with the seed, on the device, in `dtype`; one that has its weights keeps
+    them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU "tf32": everything is in float32, but matrix
+    products, and with them convolutions, round what they multiply to 11 bits, which is faster. `clip_norm` shortens any
+    gradient that is longer. Arrays of any library are accepted and moved to the device once. Inputs in bytes (uint8)
+    are taken as images: the network gets them as numbers from 0 to 1.
+
+    `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
+    the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
+    cannot; True demands it; False does without. A CPU has no such thing. Not yet run on a GPU.
+
+    Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
+    on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
+    which are then over the parts.
+
+    Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable; in a
+    later step CaptureError, for graph=True where a step cannot be captured, and OutOfMemory where not even a single
+    row fits.
     """
 
     def __init__(
@@ -72,12 +88,23 @@ class Trainer:
         dtype: str | None = None,
         seed: int = 0,
         clip_norm: float | None = None,
+        graph: bool | str = "auto",
     ) -> None:
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
+        self._precision: Callable[[], Any] = contextlib.nullcontext
+        if dtype == "tf32":
+            if self.device.backend != "cupy" or os.environ.get("GPUNN_FAST") == "0":
+                raise OptionError(
+                    f"dtype 'tf32' is how gpunn's kernels for CUDA GPUs multiply, and the device is {self.device}: "
+                    "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
+                )
+            from gpunn.kernels.cuda.product import tf32
+
+            self._precision, dtype = tf32, "float32"
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
@@ -86,11 +113,14 @@ class Trainer:
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
+        self._most: float = math.inf  # rows that a batch is cut into parts of, to need less memory
+        self._n_out = 0  # outputs of the network, once known
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
         self.losses, self.seconds = Mean(), 0.0
         self.order: dict[str, Any] = {}  # what decides which rows are in which batch
+        self._graphs = self._graphs_for(graph)
 
     @property
     def loss(self) -> Loss:
@@ -157,7 +187,8 @@ class Trainer:
         try:
             for callback in callbacks:
                 callback.on_start(self, epochs, len(batches))
-            with np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is reported by name instead
+            # a loss that is not finite is reported by name instead
+            with np.errstate(over="ignore", invalid="ignore"), self._precision():
                 self._run(batches, valid, epochs, monitor, patience, restore_best, callbacks)
         finally:
             for callback in callbacks:
@@ -179,11 +210,11 @@ class Trainer:
         good = None  # where training stood when all was last seen to be well
         for epoch in range(self.epoch, self.epoch + epochs):
             begun = time.perf_counter()
-            for x, y in batches.epoch(epoch, start=self.batch):
+            for take_step in self._steps_of(batches, epoch):
                 if not self.device.on_host and (good is None or self.batch % READ_EVERY == 0):
                     self._check_losses(batches, good)
                     good = self._snapshot()
-                self._advance(x, y)
+                take_step()
                 for callback in callbacks:
                     callback.on_step(self)
                 if self.stop and self.batch < len(batches):
@@ -204,26 +235,107 @@ class Trainer:
         x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._update(self._scaled(self._move(x)), y, new=True)
+        with np.errstate(over="ignore", invalid="ignore"), self._precision():
+            x = self._move(x)
+            if self._graphs is not None and self._n_out:
+                y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
+                if (loss := self._graphs.step(x, y)) is not None:
+                    return loss
+            return self._update(self._scaled(x), y, new=True)
 
     def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
         """`new` data is checked; `look` at the loss even where that waits for a GPU."""
-        net = self.net
-        z, cache = net.forward(x, train=True, key=(self.seed, self.steps))
-        if new:
-            on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
-            y = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host)
-        loss, loss_cache = self._loss.forward(z, y)
-        if (look or self.device.on_host) and not math.isfinite(loss):
-            raise self._diverged([x], float(loss), self.steps)
-        net.zero_grad()  # of a step that was broken off
-        net.backward(self._loss.backward(loss_cache), cache, need_dx=False)
-        if self.clip_norm is not None:
-            ops.clip_by_norm(net.store.gradient(), limit=self.clip_norm)
-        self.optimizer.update(net.store, self.state, self.steps)
+        look = look or self.device.on_host
+        loss = None
+        while loss is None:
+            try:
+                loss = self._gradient(x, y, self.steps, new=new, look=look)
+            except MemoryError:
+                if min(self._most, x.shape[0]) == 1:
+                    raise self._out_of_memory() from None
+            if loss is None:  # no longer in `except`, which holds what the pass has made
+                self._make_room(x.shape[0])
+        self._descend()
         self.steps += 1
         return loss
+
+    def _gradient(self, x: Array, y: Any, step: Any, *, new: bool = False, look: bool = False) -> Array:
+        """The loss of a batch; its gradient is left in the network's store. `step` may be a number on the device.
+
+        A batch in parts has the losses l_i on n_i of its N rows, and L = sum_i n_i/N l_i: so has the gradient.
+        """
+        net, n, total = self.net, x.shape[0], None
+        net.zero_grad()  # of a step that was broken off
+        size = int(min(n, self._most))
+        whole = size == n
+        for first in range(0, n, size):
+            part = x if whole else rows(x, first, size)
+            key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
+            z, cache = net.forward(part, train=True, key=key)
+            if new:
+                on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
+                y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
+                new = False
+            loss, loss_cache = self._loss.forward(z, y if whole else rows(y, first, size))
+            if look and not math.isfinite(loss):
+                raise self._diverged([part], float(loss), self.steps)
+            dz = self._loss.backward(loss_cache)
+            if not whole:
+                share = part.shape[0] / n
+                loss, dz = loss * share, dz * share
+            net.backward(dz, cache, need_dx=False)
+            total = loss if total is None else total + loss
+        return total
+
+    def _descend(self) -> None:
+        """Clip the gradient, and take the optimiser's step by it."""
+        if self.clip_norm is not None:
+            ops.clip_by_norm(self.net.store.gradient(), limit=self.clip_norm)
+        self.optimizer.update(self.net.store, self.state, self.steps)
+
+    def _make_room(self, batch: int) -> None:
+        """Cut batches into smaller parts from now on, half of those that did not fit."""
+        self.device.release()
+        if self._most == math.inf:
+            warnings.warn(
+                f"{self.device} has too little memory for a batch of {batch} rows: gradients are summed over parts of "
+                f"{-(-batch // 2)} rows, or fewer if need be. A smaller batch_size does without",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._most = -(-int(min(self._most, batch)) // 2)
+
+    def _out_of_memory(self) -> OutOfMemory:
+        numbers = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])
+        held = numbers * np.dtype(self.dtype).itemsize / 2**20
+        free, total = (n / 2**20 for n in self.device.memory() or (math.nan, math.nan))
+        return OutOfMemory(
+            f"{self.device} has too little memory for a step on a single row: {self.net.store.size:,} parameters, with "
+            f"their gradients and what {type(self.optimizer).__name__} keeps, take {held:,.1f} MiB, and {free:,.0f} of "
+            f"{total:,.0f} MiB are free. A smaller network, or smaller inputs, would fit"
+        )
+
+    def _graphs_for(self, graph: bool | str) -> Any:
+        if graph not in (True, False, "auto"):
+            raise OptionError(f"graph must be True, False or 'auto', got {graph!r}")
+        if self.device.backend != "cupy":
+            if graph is True:
+                raise OptionError(
+                    f"graph=True needs a CUDA GPU, and the device is {self.device}: leave graph at 'auto'"
+                )
+            return None
+        if not graph or os.environ.get("GPUNN_FAST") == "0":
+            return None
+        from gpunn.train.graph import Graphs
+
+        return Graphs(self, insist=graph is True)
+
+    def _steps_of(self, batches: Batches, epoch: int) -> Iterator[Callable[[], None]]:
+        """For each batch that is left of the epoch a function that takes the step."""
+        if self._graphs is not None:
+            yield from self._graphs.fit(batches, epoch)
+        for x, y in batches.epoch(epoch, start=self.batch):
+            yield functools.partial(self._advance, x, y)
 
     def _advance(self, x: Array, y: Array, look: bool = False) -> None:
         self.losses.add(self._update(x, y, look=look), x.shape[0])
@@ -297,7 +409,8 @@ class Trainer:
 
         `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
         """
-        return self._measure(*self._load(data), batch_size)
+        with self._precision():
+            return self._measure(*self._load(data), batch_size)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
@@ -306,7 +419,8 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        answers = [output(self.net.infer(x)) for x in self._pieces(self._inputs(X), batch_size)]
+        with self._precision():
+            answers = list(self._by_pieces(self._inputs(X), batch_size, lambda x, _: output(self.net.infer(x))))
         try:
             like = device_of(X)
         except DtypeError:
@@ -315,12 +429,33 @@ class Trainer:
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
         losses, right = Mean(), 0.0
-        for i, piece in enumerate(self._pieces(x, batch_size)):
-            z, t = self.net.infer(piece), rows(y, i * batch_size, batch_size)
-            losses.add(self._loss.forward(z, t)[0], piece.shape[0])
-            if self.loss.classifies:
-                right += float(self.loss.correct(z, t))
+
+        def measure(piece: Array, first: int) -> tuple[Array, int, float]:
+            z, t = self.net.infer(piece), rows(y, first, piece.shape[0])
+            correct = float(self.loss.correct(z, t)) if self.loss.classifies else 0.0
+            return self._loss.forward(z, t)[0], piece.shape[0], correct
+
+        for loss, n, correct in self._by_pieces(x, batch_size, measure):
+            losses.add(loss, n)
+            right += correct
         return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
+
+    def _by_pieces(self, x: Array, size: int, compute: Callable[[Array, int], Any]) -> Iterator[Any]:
+        """compute(rows, number of the first) for `size` rows at a time, or fewer where the memory does not suffice."""
+        first, size = 0, whole("batch_size", size, at_least=1)
+        while first < x.shape[0]:
+            result = None
+            try:
+                result = compute(self._scaled(rows(x, first, size)), first)
+            except MemoryError:
+                if size == 1:
+                    raise
+            if result is None:
+                self.device.release()
+                size = -(-size // 2)
+            else:
+                yield result
+                first += size
 
     def _pieces(self, x: Array, size: int = 1024) -> Iterator[Array]:
         for first in range(0, x.shape[0], whole("batch_size", size, at_least=1)):
@@ -350,13 +485,8 @@ class Trainer:
     def _inputs(self, x: Any) -> Array:
         """Inputs on the device, checked: at least one row, all numbers finite."""
         x, xp = self._move(x), self.device.xp
-        if x.dtype != xp.uint8 and not finite(x):
-            bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
-            row = int(xp.argmax(xp.astype(bad, self.device.dtype("int32"))))
-            raise DataError(
-                f"the inputs contain NaN or infinity, first in row {row}, in {self.dtype}: remove such rows, or fill "
-                "them in"
-            )
+        if x.dtype != xp.uint8:
+            refuse_gaps(x)
         return x
 
     def _load(self, data: Any) -> tuple[Array, Array]:
@@ -402,17 +532,21 @@ class Mean:
 
     def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
         self.total, self.weight = total, weight
-        self._unread: list[tuple[Array, int]] = []
+        self._unread: list[tuple[Array, int, int | None]] = []
 
-    def add(self, value: Array, weight: int) -> None:
-        """Count `value`, a 0-d array, `weight` times."""
-        self._unread.append((value, weight))
+    def add(self, value: Array, weight: int, at: int | None = None) -> None:
+        """Count `value`, a 0-d array, or the number at place `at` of an array, `weight` times."""
+        self._unread.append((value, weight, at))
 
     def look(self) -> list[float]:
         """The values added since the last look."""
-        values = [float(value) for value, _ in self._unread]
-        for value, (_, weight) in zip(values, self._unread, strict=True):
-            self.total += value * weight
+        values: list[float] = []
+        read = held = None  # the array that was brought to the host last
+        for value, weight, at in self._unread:
+            if at is not None and held is not value:
+                read, held = to_host(value), value
+            values.append(float(value if at is None else read[at]))  # type: ignore[index]
+            self.total += values[-1] * weight
             self.weight += weight
         self._unread.clear()
         return values

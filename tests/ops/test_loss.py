@@ -126,6 +126,11 @@ def test_one_hot(backend, dtype):
     assert_close(ops.one_hot(labels, like), np.eye(3)[[2, 0, 1, 1]], like=like)
 
 
+def test_labels_in_bytes_for_more_classes_than_bytes_can_number(backend):
+    labels, like = backend.asarray(np.array([3, 255], "uint8")), backend.asarray(np.zeros((2, 300)))
+    assert_close(ops.one_hot(labels, like), np.eye(300)[[3, 255]], like=like)
+
+
 def test_losses_agree_with_pytorch(name):
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional

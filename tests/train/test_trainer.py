@@ -676,3 +676,104 @@ def test_going_back_takes_running_statistics_and_random_numbers_with_it(monkeypa
         found.append(t.net.state_dict())
     for name, array in found[0].items():
         assert np.array_equal(array, found[1][name], equal_nan=True)
+
+
+# --- too little memory
+
+
+class Greedy(gn.Tanh):
+    """Has memory for so many rows, in the forward or the backward pass."""
+
+    def __init__(self, most, backward=False):
+        super().__init__()
+        self.most, self.late, self.passes = most, backward, []
+
+    def forward(self, x, *, train=False, key=None):
+        if train:
+            self.passes.append(x.shape[0])
+            if not self.late and x.shape[0] > self.most:
+                raise MemoryError("no memory for this")
+        return super().forward(x, train=train, key=key)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        if self.late and dy.shape[0] > self.most:
+            raise MemoryError("no memory for this")
+        return super().backward(dy, cache, need_dx=need_dx)
+
+    def config(self):
+        return {}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batch_that_does_not_fit_is_taken_in_parts(backend, late, weighted):
+    ends = []
+    for most in (60, 4):
+        layer = Greedy(most, late)
+        net = gn.Sequential(gn.Linear(4, 8), layer, gn.Linear(8, 3))
+        loss = gn.losses.Weighted(gn.SoftmaxCrossEntropy()) if weighted else None
+        t = trainer(net, loss, device=backend.device, dtype="float64", clip_norm=0.1)
+        y = (LABELS, np.arange(60)) if weighted else LABELS
+        if most == 60:
+            t.fit((X, y), epochs=2, batch_size=25)
+        else:
+            with pytest.warns(
+                RuntimeWarning, match="too little memory for a batch of 25 rows: gradients .* of 13"
+            ) as w:
+                t.fit((X, y), epochs=2, batch_size=25)
+            assert len(w) == 1
+            assert layer.passes[:9] == [25, 13, 7, 4, 4, 4, 4, 4, 4]
+            assert sorted(set(layer.passes[3:])) == [1, 2, 4]  # the last batch is of ten rows
+        ends.append((t.history["loss"], gn.to_host(t.net.store.values)))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-12)
+    np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-10, atol=1e-14)
+
+
+def test_the_parts_of_a_batch_have_masks_of_their_own():
+    masks = []
+
+    class Spy(gn.Dropout):
+        def forward(self, x, *, train=False, key=None):
+            y, mask = super().forward(x, train=train, key=key)
+            if train:
+                masks.append(np.array(mask))
+            return y, mask
+
+    t = trainer(gn.Sequential(gn.Linear(4, 8), Spy(0.5), Greedy(30), gn.Linear(8, 3)))
+    with pytest.warns(RuntimeWarning, match="too little memory"):
+        t.step(X, LABELS)
+    assert [len(mask) for mask in masks] == [60, 30, 30]
+    assert not np.array_equal(masks[1], masks[2])
+
+
+def no_memory(x):
+    raise MemoryError
+
+
+def test_answers_and_measures_in_as_many_pieces_as_fit():
+    class Small(gn.Identity):
+        def infer(self, x):
+            if x.shape[0] > 7:
+                raise MemoryError
+            return x
+
+    small, plain = trainer(gn.Sequential(gn.Linear(4, 3), Small())), trainer(gn.Linear(4, 3))
+    small.net.load_state_dict({f"linear1.{name}": array for name, array in plain.net.state_dict().items()})
+    np.testing.assert_allclose(small.predict(X), plain.predict(X), rtol=1e-6)
+    assert small.evaluate((X, LABELS)) == pytest.approx(plain.evaluate((X, LABELS)), rel=1e-6)
+    small.net.layers[1].infer = no_memory
+    with pytest.raises(MemoryError):
+        small.predict(X)
+
+
+def test_when_not_even_one_row_fits_it_is_said_what_is_there():
+    t = trainer(gn.Sequential(gn.Linear(4, 8), Greedy(0), gn.Linear(8, 3)))
+    before = np.array(t.net.store.values)
+    message = r"cpu has too little memory for a step on a single row: 67 parameters, .* what Adam keeps, take 0.0 MiB, "
+    with (
+        pytest.warns(RuntimeWarning, match="of 60 rows"),
+        pytest.raises(gn.OutOfMemory, match=message + r"and [\d,]+ of [\d,]+ MiB are free\. A smaller network"),
+    ):
+        t.step(X, LABELS)
+    assert np.array_equal(t.net.store.values, before)
+    assert isinstance(gn.OutOfMemory(""), MemoryError)

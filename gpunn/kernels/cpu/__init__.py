@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cpu import conv, dropout, linear, loss, pool, update
+from gpunn.kernels.cpu import activation, conv, dropout, linear, loss, pool, update
 
 __all__ = ["TWINS"]
 
 TWINS: dict[str, Callable[..., Any]] = (
-    update.TWINS | conv.TWINS | pool.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
+    activation.TWINS | update.TWINS | conv.TWINS | pool.TWINS | linear.TWINS | loss.TWINS | dropout.TWINS
 )
 
 if os.environ.get("GPUNN_FAST") != "0" and os.environ.get("NUMBA_DISABLE_JIT", "0") == "0":

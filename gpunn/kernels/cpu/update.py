@@ -16,8 +16,8 @@ from gpunn.ops import update
 
 __all__ = ["TWINS"]
 
-BLOCK = 1 << 16  # elements: five arrays of float32 take 1.25 MiB
-LEAST = 1 << 20  # elements for each thread
+BLOCK = 1 << 17  # elements: five arrays of float32 take 2.5 MiB
+LEAST = 1 << 17  # elements for each thread
 
 
 def _in_blocks(op: Any) -> Callable[..., None]:
@@ -41,5 +41,5 @@ def _in_blocks(op: Any) -> Callable[..., None]:
 TWINS = {
     name: _in_blocks(getattr(update, name))
     for name in update.__all__
-    if name not in ("clip_by_norm", "max_norm", "soft_threshold")
+    if name not in ("clip_by_norm", "max_norm", "shrink", "soft_threshold")
 }

@@ -203,11 +203,14 @@ KERNEL gn_philox(i64* words, const i64* c0, i64 n, i64 c1, i64 c2, i64 c3, i64 k
 }
 
 // Number i is kept where word i % 4 of counter i / 4 is at least `limit`.
-KERNEL gn_dropout(T* y, T* mask, const T* x, i64 n, i64 limit, double scale, i64 c2, i64 c3, i64 k0, i64 k1) {
+// The step, words 2 and 3 of the counter, comes from the device's memory where `at` is not null.
+KERNEL gn_dropout(T* y, T* mask, const T* x, i64 n, i64 limit, double scale, const i64* at, i64 step, i64 k0, i64 k1) {
+    const u64 counted = u64(at ? *at : step);
+    const u32 c2 = u32(counted), c3 = u32(counted >> 32);
     const bool wide = aligned(u64(y) | u64(mask) | u64(x));
     const A kept = A(scale);
     for (i64 q = first(); q < (n + 3) / 4; q += stride()) {
-        const Words r = philox(u32(q), 0, u32(c2), u32(c3), u32(k0), u32(k1));
+        const Words r = philox(u32(q), 0, c2, c3, u32(k0), u32(k1));
         Pack<4> a, b;
         if (wide && 4 * q + 4 <= n) {
             a = reinterpret_cast<const Pack<4>*>(x)[q];
@@ -649,11 +652,37 @@ KERNEL gn_gather(T* y, const T* x, const i64* rows, i64 n, i64 m) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Optimisers: the arrays of the op with g last, and the constants of gpunn/kernels/constants.py
+// The first and the last kernel of a captured training step; see gpunn/kernels/cuda/graph.py. clock = {how many steps
+// of the table are done, the number of the step, where the losses go}.
 
-#define EIGHT double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7
-#define CONSTANTS const A c[] = {A(c0), A(c1), A(c2), A(c3), A(c4), A(c5), A(c6), A(c7)};
+KERNEL gn_begin_step(double* now, i64* rows, const i64* clock, const double* table, const i64* order, i64 width,
+                     i64 batch) {
+    const i64 k = clock[0];
+    for (i64 i = first(); i < width; i += stride()) now[i] = table[k * width + i];
+    for (i64 i = first(); i < batch; i += stride()) rows[i] = order[k * batch + i];
+}
 
+KERNEL gn_end_step(i64* clock, const T* loss) {
+    if (first() != 0) return;
+    reinterpret_cast<T*>(clock[2])[clock[0]] = loss[0];
+    ++clock[0];
+    ++clock[1];
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Optimisers: the arrays of the op with g last, and the constants of gpunn/kernels/common.py: from the device's memory
+// where `at` is not null, so that a captured launch can be repeated with other ones.
+
+#define EIGHT const double *at, double c0, double c1, double c2, double c3, double c4, double c5, double c6, double c7
+#define C(i) A(at ? at[i] : c##i)
+#define CONSTANTS const A c[] = {C(0), C(1), C(2), C(3), C(4), C(5), C(6), C(7)};
+
+#define UPDATE1(name, body)                                                      \
+    KERNEL gn_##name(T* w_, i64 n, EIGHT) {                                      \
+        CONSTANTS                                                                \
+        T* p[] = {w_};                                                           \
+        each<1, 0, 1>(p, n, [=](A* x, i64) { A &w = x[0]; body });               \
+    }
 #define UPDATE2(name, body)                                                      \
     KERNEL gn_##name(T* w_, T* g_, i64 n, EIGHT) {                               \
         CONSTANTS                                                                \
@@ -673,6 +702,7 @@ KERNEL gn_gather(T* y, const T* x, const i64* rows, i64 n, i64 m) {
         each<4, 0, 3>(p, n, [=](A* x, i64) { A &w = x[0], &a = x[1], &b = x[2], g = x[3]; body });   \
     }
 
+UPDATE1(shrink, w *= c[0];)
 UPDATE2(sgd, w -= c[0] * g;)
 UPDATE2(l2_decay, w += c[0] * g;)  // the gradient is changed, by the weights
 UPDATE3(momentum, v, v = c[1] * v + g; w -= c[0] * v;)

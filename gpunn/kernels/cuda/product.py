@@ -33,7 +33,7 @@ from gpunn.kernels.cuda import module
 from gpunn.kernels.cuda.module import blocks, empty, launch
 from gpunn.kernels.cuda.twins import add_bias, relu_mask, relu_mask_backward, sum_rows
 
-__all__ = ["mask_for", "product", "tuning", "use_tf32"]
+__all__ = ["mask_for", "product", "tf32", "tuning"]
 
 Array = Any
 
@@ -281,22 +281,33 @@ class Plan:
 
 _plans: dict[tuple[int, Spec], tuple[Plan | None, bool]] = {}  # None: not by cuBLASLt; and whether it was timed
 _lock = threading.RLock()
-_settings = {"tf32": False, "tuning": False}
+
+
+class _Settings(threading.local):
+    tf32 = tuning = False
+
+
+_settings = _Settings()
 
 
 @contextlib.contextmanager
 def tuning() -> Iterator[None]:
     """Inside it, products that are met for the first time are timed with several algorithms. This waits for the GPU."""
-    before, _settings["tuning"] = _settings["tuning"], True
+    before, _settings.tuning = _settings.tuning, True
     try:
         yield
     finally:
-        _settings["tuning"] = before
+        _settings.tuning = before
 
 
-def use_tf32(on: bool) -> None:
-    """Whether products of float32 may round their factors to TF32, which has 11 bits: about 1e-3, and much faster."""
-    _settings["tf32"] = bool(on)
+@contextlib.contextmanager
+def tf32(on: bool = True) -> Iterator[None]:
+    """Inside it, products of float32 round their factors to TF32, which has 11 bits: about 1e-3, and much faster."""
+    before, _settings.tf32 = _settings.tf32, on
+    try:
+        yield
+    finally:
+        _settings.tf32 = before
 
 
 def address(x: Array) -> int:
@@ -418,7 +429,7 @@ def _by_library(
     if aux is not None and aux.dtype != np.uint8 and aux_ld % 8:
         return False  # cuBLASLt wants rows of whole eights
     spec = Spec(
-        *(n, a.shape[-1], m, batch, a.dtype.name, out.dtype.name, _settings["tf32"] and a.dtype == np.float32),
+        *(n, a.shape[-1], m, batch, a.dtype.name, out.dtype.name, _settings.tf32 and a.dtype == np.float32),
         *(lies[0], lies[1], Operand(False, m, n * m), number, aux_ld, beta != 0.0),  # type: ignore[arg-type]
         tuple(alignment(place) for place in (*at, bias_at, aux_at)),
     )
@@ -426,7 +437,7 @@ def _by_library(
     stream = module.cupy().cuda.get_current_stream()
     with _lock:
         plan, timed = _plans.get((device, spec), (None, None))
-        tune = _settings["tuning"] and not timed and not stream.is_capturing()
+        tune = _settings.tuning and not timed and not stream.is_capturing()
         if timed is None or tune:
             plan = Plan(library, spec)
             plan.point(bias_at, aux_at)

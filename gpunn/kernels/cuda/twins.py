@@ -15,10 +15,10 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.kernels.common import CONSTANTS, rows_or_columns
+from gpunn.kernels.cuda.constants import place
 from gpunn.kernels.cuda.module import blocks, empty, launch, launch_columns, launch_rows, plain
 from gpunn.ops._op import reference
 from gpunn.ops.conv import Pair, output_size
-from gpunn.ops.dropout import WORD
 
 __all__ = ["TWINS", "add_bias", "gather", "relu_mask", "relu_mask_backward", "sum_rows"]
 
@@ -133,7 +133,12 @@ def relu_mask_backward(dx: Array, mask: Array) -> None:
 
 def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Array, Array, Array, Array]:
     """`gpunn.ops.philox` for CuPy arrays."""
-    if c0.dtype != np.int64 or not c0.flags.c_contiguous or not c0.size:
+    if (
+        c0.dtype != np.int64
+        or not c0.flags.c_contiguous
+        or not c0.size
+        or any(type(word) is not int for word in counter)
+    ):
         return reference(ops.philox)(c0, counter=counter, key=key)
     words = empty((4, *c0.shape), c0.dtype)
     launch("philox", np.dtype(np.float32), blocks(c0.size), words, c0, c0.size, *counter, *key)
@@ -146,7 +151,8 @@ def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Arr
         return reference(ops.dropout)(x, rate=rate, key=key, step=step)
     y, mask = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
     limit, scale = round(rate * 2**32), 1.0 / (1.0 - rate)
-    launch("dropout", x.dtype, blocks(x.size), y, mask, x, x.size, limit, scale, step & WORD, step >> 32, *key)
+    counted = (0, step) if type(step) is int else (step, 0)  # on the device in a captured step
+    launch("dropout", x.dtype, blocks(x.size), y, mask, x, x.size, limit, scale, *counted, *key)
     return y, mask
 
 
@@ -366,6 +372,9 @@ def gather(x: Array, rows: Array, dtype: Any = None) -> Array:
 
     x and `rows` lie in one piece. `dtype` is that of the result where x is of bytes; otherwise it is that of x.
     """
+    if x.dtype == np.int64:  # moved as two numbers of four bytes each
+        pairs = gather(x.reshape(x.shape[0], -1).view(np.float32), rows)
+        return pairs.view(np.int64).reshape(*rows.shape, *x.shape[1:])
     name, dtype = ("gather_bytes", np.dtype(dtype)) if x.dtype == np.uint8 else ("gather", x.dtype)
     y = empty((*rows.shape, *x.shape[1:]), dtype)
     launch(name, dtype, blocks(y.size), y, x, rows, rows.size, x.size // x.shape[0])
@@ -380,11 +389,12 @@ def _update(name: str) -> Callable[..., None]:
     of, constants = reference(getattr(ops, name)), CONSTANTS[name]
 
     @functools.wraps(of)
-    def twin(w: Array, g: Array, /, *kept: Array, **named: Any) -> None:
-        if not plain(w, g, *kept):
-            return of(w, g, *kept, **named)
+    def twin(w: Array, /, *others: Array, **named: Any) -> None:
+        if not plain(w, *others):
+            return of(w, *others, **named)
+        g, kept = others[:1], others[1:]
         eight = [float(c) for c in constants(**named)]
-        launch(name, w.dtype, blocks(w.size), w, *kept, g, w.size, *eight, *[0.0] * (8 - len(eight)))
+        launch(name, w.dtype, blocks(w.size), w, *kept, *g, w.size, place(name), *eight, *[0.0] * (8 - len(eight)))
         return None
 
     return twin

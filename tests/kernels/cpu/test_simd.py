@@ -5,7 +5,7 @@ pytest.importorskip("numba")
 
 from numba import njit
 
-from gpunn.kernels.cpu.fast.simd import LANES, multiply, sandwich
+from gpunn.kernels.cpu.fast.simd import LANES, copy, multiply, sandwich, transpose
 
 rng = np.random.default_rng(8)
 
@@ -35,6 +35,36 @@ def test_a_product_is_the_sum_over_two_indices(vectors, rows, size):
         wanted[places] = product + add * start[places]
         call(a, a_at, b, b_at, c, (4, columns + 6), rows, columns, size, add)
         np.testing.assert_allclose(c, wanted, rtol=1e-5, atol=1e-5)
+
+
+@njit
+def call_copy(a, a0, b, b0, columns):
+    copy(a, a0, b, b0, columns)
+
+
+@njit
+def call_transpose(a, a_at, b, b_at, rows, columns):
+    transpose(a, a_at, b, b_at, rows, columns)
+
+
+@pytest.mark.parametrize("columns", [0, 1, LANES, 3 * LANES + 5])
+def test_a_copy_is_of_so_many_numbers(columns):
+    a, b = rng.standard_normal(100).astype("float32"), np.zeros(100, "float32")
+    call_copy(a, 3, b, 7, columns)
+    assert np.array_equal(b[7 : 7 + columns], a[3 : 3 + columns])
+    assert not b[:7].any()
+    assert not b[7 + columns :].any()
+
+
+@pytest.mark.parametrize("rows", [0, 1, LANES - 1, LANES, 2 * LANES + 3])
+@pytest.mark.parametrize("columns", [0, 2, LANES, 2 * LANES + 1])
+def test_a_transpose_has_rows_for_columns(rows, columns):
+    a = rng.standard_normal((rows, columns + 3)).astype("float32")
+    b = np.zeros((columns, rows + 2), "float32")
+    call_transpose(a.reshape(-1), (2, columns + 3), b.reshape(-1), (1, rows + 2), rows, columns)
+    assert np.array_equal(b[:, 1 : 1 + rows], a[:, 2 : 2 + columns].T)
+    assert not b[:, 0].any()
+    assert not b[:, 1 + rows :].any()
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (4, 6), (6, 4), (1, 2)])

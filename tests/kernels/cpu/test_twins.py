@@ -8,7 +8,7 @@ import pytest
 
 from gpunn import ops
 from gpunn.kernels import cpu
-from gpunn.kernels.cpu import dropout, linear, loss, threads
+from gpunn.kernels.cpu import activation, dropout, linear, loss, threads
 
 rng = np.random.default_rng(0)
 Y = {"sigmoid_backward": (0, 1), "tanh_backward": (-1, 1), "elu_backward": (-1.5, 3)}  # where an output can lie
@@ -67,6 +67,18 @@ def test_activations(name, dtype, shape):
         arrays = (dy, array) if takes_two else (array,)
         wanted = getattr(ops, name).reference(*arrays, **CONSTANTS.get(name, {}))
         close(fast.TWINS[name](*arrays, **CONSTANTS.get(name, {})), wanted, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(100,), (3, 5), (3, 64), (9, 4, 40), (0, 70), (2, 0)])
+@pytest.mark.parametrize("long", [False, True])
+def test_relu(shape, dtype, long, monkeypatch, two_threads):
+    if long:
+        monkeypatch.setattr(activation, "LEAST", 32)
+    x = rng.standard_normal(shape).astype(dtype)
+    x.reshape(-1)[:3] = (np.nan, np.inf, -np.inf)[: x.size]
+    for array in layouts(x):
+        close(activation.relu(array), ops.relu.reference(array), dtype)
 
 
 @needs_numba
@@ -234,7 +246,7 @@ def test_normalize(dtype, shape, axes, monkeypatch, two_threads):
 
 
 def test_every_twin_has_the_signature_of_its_op():
-    for modules in (linear.TWINS, loss.TWINS, dropout.TWINS, fast.TWINS if fast else {}):
+    for modules in (activation.TWINS, linear.TWINS, loss.TWINS, dropout.TWINS, fast.TWINS if fast else {}):
         for name, twin in modules.items():
             names = list(inspect.signature(getattr(ops, name)).parameters)
             assert list(inspect.signature(twin).parameters) == names, name

@@ -39,6 +39,8 @@ def twins(request):
 def small_blocks(monkeypatch):
     monkeypatch.setattr(update, "BLOCK", 64)
     monkeypatch.setattr(update, "LEAST", 32)
+    if "fast" in KINDS:
+        monkeypatch.setattr("gpunn.kernels.cpu.fast.update.LEAST", 32)
     monkeypatch.setattr(threads, "threads", lambda: 2)
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -177,14 +178,16 @@ def test_nothing_is_timed_while_a_graph_is_captured(gpu, stand_in):
 @whole
 def test_tf32_is_for_float32_alone(gpu, stand_in):
     x, y = gpu.asarray(normal((4, 4), "float32")), gpu.asarray(normal((4, 4)))
-    module.use_tf32(True)
-    try:
+    with module.tf32():
         product(x, x)
         product(y, y)
-    finally:
-        module.use_tf32(False)
-    product(x, x)
-    assert [compute for *_, compute in stand_in.algorithms] == [77, 70, 68]
+        with module.tf32(False):
+            product(x, x)
+        threading.Thread(target=product, args=(x, x)).run()
+        other = threading.Thread(target=product, args=(x, x))
+        other.start()
+        other.join()
+    assert [compute for *_, compute in stand_in.algorithms] == [77, 70, 68, 77, 68]
 
 
 @whole

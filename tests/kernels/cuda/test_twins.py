@@ -8,7 +8,7 @@ import pytest
 from gpunn import ops
 from gpunn.device import to_host
 from gpunn.kernels.common import CONSTANTS
-from gpunn.kernels.cuda import TWINS, twins
+from gpunn.kernels.cuda import TWINS, constants, twins
 
 rng = np.random.default_rng(0)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 2e-2}
@@ -124,6 +124,14 @@ def test_philox(gpu, compare, size):
 def test_dropout_has_the_very_masks_of_the_op(gpu, compare, dtype, shape):
     check(gpu, compare, "dropout", normal(shape, dtype), rate=0.3, **KEY, tolerance=1e-300)
     check(gpu, compare, "dropout_backward", normal(shape, dtype), normal(shape, dtype))
+
+
+def test_dropout_takes_its_step_from_the_device(gpu, compare):
+    x = gpu.asarray(normal((9, 31), "float32"))
+    step = gpu.asarray(np.array([5, KEY["step"]]))[1]
+    step = step if gpu.name == "cuda" else np.asarray(step)
+    got = TWINS["dropout"](x, rate=0.3, key=KEY["key"], step=step)
+    compare(got, tuple(map(to_host, TWINS["dropout"](x, rate=0.3, **KEY))), 1e-300)
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -256,9 +264,11 @@ def test_gather(gpu, compare, dtype, shape):
     data = rng.integers(0, 256, shape).astype("uint8")
     got = twins.gather(gpu.asarray(data), gpu.asarray(rows), dtype)
     compare(got, data[rows].astype(dtype) / np.dtype(dtype).type(255), 1e-300 if gpu.name == "emulated" else 1e-6)
-    x = normal(shape, dtype)
-    for place in (gpu.asarray(x), unaligned(gpu, x)):
-        compare(twins.gather(place, gpu.asarray(rows)), x[rows], 1e-300)
+    for x in (normal(shape, dtype), rng.integers(-(2**63), 2**63 - 1, shape), rng.integers(-(2**63), 2**63 - 1, 20)):
+        for place in (gpu.asarray(x), unaligned(gpu, x)):
+            got = twins.gather(place, gpu.asarray(rows))
+            assert got.dtype == x.dtype
+            assert np.array_equal(to_host(got), x[rows])
 
 
 OF = {
@@ -268,9 +278,9 @@ OF = {
     "adamax": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, "t": 3},
     "adadelta": {"eta": 1.0, "rho": 0.9, "epsilon": 1e-6}, "lion": {"eta": 0.1, "beta1": 0.9, "beta2": 0.99},
     "rmsprop": {"eta": 0.1, "rho": 0.9, "epsilon": 1e-8}, "adagrad": {"eta": 0.1, "epsilon": 1e-10},
-    "l2_decay": {"rate": 0.3},
+    "l2_decay": {"rate": 0.3}, "shrink": {"by": 0.3},
 }  # fmt: skip
-KEPT = {"momentum": 1, "nesterov": 1, "lion": 1, "rmsprop": 1, "adagrad": 1, "sgd": 0, "l2_decay": 0}
+KEPT = {"momentum": 1, "nesterov": 1, "lion": 1, "rmsprop": 1, "adagrad": 1, "sgd": 0, "l2_decay": 0, "shrink": -1}
 
 
 @dtypes
@@ -280,7 +290,17 @@ def test_updates(gpu, compare, name, dtype):
         w, g = normal(size, dtype), normal(size, dtype)
         g[0] = 0.0
         kept = [np.abs(normal(size, dtype)) for _ in range(KEPT.get(name, 2))]
-        check(gpu, compare, name, w, g, *kept, **OF[name])
+        arrays = [w, g, *kept] if KEPT.get(name) != -1 else [w]
+        check(gpu, compare, name, *arrays, **OF[name])
+        wanted = [gpu.asarray(a) for a in arrays]
+        TWINS[name](*wanted, **OF[name])
+        arrays = [gpu.asarray(a) for a in arrays]
+        eight = np.zeros(8)
+        eight[: len(CONSTANTS[name](**OF[name]))] = CONSTANTS[name](**OF[name])
+        with constants.placed(gpu.asarray(eight), [name]):  # from the device's memory, whatever the arguments say
+            TWINS[name](*arrays, **{key: 0.5 if key != "t" else 1 for key in OF[name]})
+        for got, want in zip(arrays, wanted, strict=True):
+            assert np.array_equal(to_host(got), to_host(want))
 
 
 @dtypes

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpunn.kernels.cpu.fast import activation, conv, dropout, loss, norm, pool, update
+from gpunn.kernels.cpu.fast import activation, conv, dropout, linear, loss, norm, pool, update
 
 __all__ = ["TWINS"]
 
 TWINS: dict[str, Callable[..., Any]] = (
-    activation.TWINS | conv.TWINS | dropout.TWINS | loss.TWINS | norm.TWINS | pool.TWINS | update.TWINS
+    activation.TWINS | conv.TWINS | dropout.TWINS | linear.TWINS | loss.TWINS | norm.TWINS | pool.TWINS | update.TWINS
 )
 
 

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from gpunn.kernels.cpu.fast._jit import called
 
-__all__ = ["LANES", "multiply", "sandwich"]
+__all__ = ["AVX512", "LANES", "WIDE", "copy", "multiply", "sandwich", "transpose", "wide"]
 
 AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 LANES = 16 if AVX512 else 8  # numbers of float32 in a register
@@ -52,6 +52,10 @@ class _Emit:
     def store(self, vector: Any, address: Any) -> None:
         self.builder.store(vector, self.builder.bitcast(address, VECTOR.as_pointer()), align=4)
 
+    def shuffle(self, a: Any, b: Any, places: Sequence[int]) -> Any:
+        """The lanes at these places of a and b, those of b counted on from those of a."""
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT, LANES), list(places)))
+
     def constant(self, number: float) -> Any:
         return ir.Constant(VECTOR, [float(np.float32(number))] * LANES)
 
@@ -59,7 +63,7 @@ class _Emit:
         """The one number at an address in all lanes of a vector."""
         none = ir.Constant(VECTOR, ir.Undefined)
         one = self.builder.insert_element(none, self.builder.load(address), ir.Constant(INT, 0))
-        return self.builder.shuffle_vector(one, none, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
+        return self.shuffle(one, none, [0] * LANES)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a b + c."""
@@ -121,7 +125,8 @@ def _panel(height: int, vectors: int) -> Callable[..., Any]:
     return panel
 
 
-_wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
+# `multiply` for WIDE, 2 and 1 times LANES columns.
+wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
 
 
 @called
@@ -135,7 +140,7 @@ def multiply(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
     (b0, bo, bk), (c0, ci), m = b_at, c_at, 0
     while m < columns:
         if columns - m >= WIDE * LANES:
-            _wide(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
+            wide(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
             m += WIDE * LANES
         elif columns - m >= 2 * LANES:
             _two(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
@@ -143,6 +148,76 @@ def multiply(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
         else:
             _one(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
             m += LANES
+
+
+@intrinsic
+def _copy(typing, a, a0, b, b0):
+    """A register of numbers from a to b."""
+
+    def generate(context, builder, signature, arguments):
+        emit = _Emit(context, builder)
+        a, b = (emit.start(signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 2))
+        emit.store(emit.load(a), b)
+        return context.get_dummy_value()
+
+    return types.void(a, a0, b, b0), generate
+
+
+@intrinsic
+def _transpose(typing, a, a_at, b, b_at):
+    """`transpose` for LANES rows and columns.
+
+    A register for each row; its first half is interleaved with the first half of the one LANES / 2 further, and the
+    second halves likewise. Each time the place of a number, written in bits as (row, column), moves round by one bit:
+    once it has done so for all bits of the column, row and column have changed places.
+    """
+
+    def generate(context, builder, signature, arguments):
+        emit, half = _Emit(context, builder), LANES // 2
+        (a0, ai), (b0, bm) = (cgutils.unpack_tuple(builder, arguments[i]) for i in (1, 3))
+        a, b = (emit.start(signature.args[i], arguments[i], at) for i, at in ((0, a0), (2, b0)))
+        rows = [emit.load(emit.step(a, i, ai)) for i in range(LANES)]
+        both = [place + side * LANES for place in range(LANES) for side in (0, 1)]
+        interleaved = both[:LANES], both[LANES:]
+        for _ in range(LANES.bit_length() - 1):
+            rows = [emit.shuffle(rows[i], rows[i + half], places) for i in range(half) for places in interleaved]
+        for m, row in enumerate(rows):
+            emit.store(row, emit.step(b, m, bm))
+        return context.get_dummy_value()
+
+    return types.void(a, a_at, b, b_at), generate
+
+
+@called
+def copy(a, a0, b, b0, columns):
+    """b_m = a_m for m < columns, from a[a0] and b[b0] on."""
+    m = 0
+    while m + LANES <= columns:
+        _copy(a, a0 + m, b, b0 + m)
+        m += LANES
+    while m < columns:
+        b[b0 + m] = a[a0 + m]
+        m += 1
+
+
+@called
+def transpose(a, a_at, b, b_at, rows, columns):
+    """b_mi = a_im for i < rows, m < columns; given are (offset, stride of i) of a and (offset, stride of m) of b."""
+    (a0, ai), (b0, bm), i = a_at, b_at, 0
+    while i + LANES <= rows:
+        m = 0
+        while m + LANES <= columns:
+            _transpose(a, (a0 + i * ai + m, ai), b, (b0 + m * bm + i, bm))
+            m += LANES
+        while m < columns:
+            for r in range(i, i + LANES):
+                b[b0 + m * bm + r] = a[a0 + r * ai + m]
+            m += 1
+        i += LANES
+    while i < rows:
+        for m in range(columns):
+            b[b0 + m * bm + i] = a[a0 + i * ai + m]
+        i += 1
 
 
 def sandwich(T: np.ndarray, add: bool = False) -> Callable[..., None]:

@@ -16,6 +16,8 @@ from gpunn.kernels.cpu.threads import split
 
 __all__ = ["TWINS"]
 
+LEAST = 1 << 20  # elements for each thread
+
 # Each kernel takes the arrays of its op, flat, and its CONSTANTS in an array c of the same type.
 
 
@@ -134,9 +136,9 @@ def _twin(name: str) -> Callable[..., None]:
         if w.ndim != 1 or not plain(w, *arrays):
             return blocked(w, *arrays, **named)
         c = np.array(constants(**named), dtype=w.dtype)
-        if w.size < 2 * update.LEAST:
+        if w.size < 2 * LEAST:
             return kernel(w, *arrays, c)
-        return split(lambda part: kernel(w[part], *(a[part] for a in arrays), c), w.size, update.LEAST)
+        return split(lambda part: kernel(w[part], *(a[part] for a in arrays), c), w.size, LEAST)
 
     return fused
 

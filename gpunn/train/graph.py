@@ -1,0 +1,264 @@
+"""Training steps by CUDA graphs: a whole step captured once, then repeated with one call.
+
+A small network's step is dozens of short kernels, and to launch them one by one takes longer than to run them. Steps of
+one shape are taken as usual until WARM_UP of them have been; then one is captured: taking the batch from the data,
+forward, loss, backward, clipping, update. Two replays are compared with two usual steps from the same place, and the
+graph is used only if they agree. Whatever changes from step to step is sent to the device for TABLE steps at a time.
+
+Where a step cannot be captured, training goes on as usual, with a warning that says why. Not yet run on a GPU.
+"""
+
+import functools
+import math
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpunn.data.batches import Batches
+from gpunn.device import Array
+from gpunn.errors import CaptureError
+from gpunn.kernels.cuda.constants import constants_of, placed
+from gpunn.kernels.cuda.graph import Graph, Tables
+from gpunn.kernels.cuda.twins import gather
+from gpunn.layers import Layer
+
+if TYPE_CHECKING:
+    from gpunn.train.trainer import Trainer
+
+__all__ = ["Graphs"]
+
+WARM_UP = 10  # steps of one shape that are taken as usual before one is captured
+TABLE = 50  # steps whose numbers are sent to the device at a time
+MOST = 8  # graphs of one trainer: batches of still other shapes are taken as usual
+
+Key = tuple[Any, ...]
+Pair = tuple[Array, Array]
+
+
+class Graphs:
+    """Takes the steps of a trainer by graphs. With `insist` what cannot be captured is an error, not a warning."""
+
+    def __init__(self, trainer: "Trainer", insist: bool) -> None:
+        self.trainer, self.insist, self.off = trainer, insist, False
+        self._steps: dict[Key, Step] = {}
+        self._seen: Counter[Key] = Counter()
+        self._fixed: tuple[list[Any], list[Any]] = ([], [])
+
+    def fit(self, batches: Batches, epoch: int) -> Iterator[Callable[[], None]]:
+        """For each batch that is left of the epoch a function that takes the step; ends early where graphs give up."""
+        if self.off:
+            return
+        t, size = self.trainer, batches.batch_size
+        order = self._order(batches, epoch)
+        self._forget_outdated(data=(id(batches.x), id(batches.y)))
+        while not self.off and t.batch < len(batches):
+            first = t.batch * size
+            rows = order[first : first + size]
+            inputs = functools.partial(_gathered, batches.x, batches.y, batches.dtype)
+            key = id(batches.x), id(batches.y), rows.shape[0]
+            batch = functools.partial(batches.batch, t.batch, order, epoch)
+            step = self._step(key, batch, inputs, rows)
+            if step is not None:
+                yield functools.partial(self._replay, step, order, first, len(batches) - t.batch)
+            elif not self.off:
+                yield functools.partial(t._advance, *batch())
+
+    def _replay(self, step: "Step", order: Array, first: int, batches: int) -> None:
+        t = self.trainer
+        if not step.is_sent(t):
+            alike = min(batches, TABLE, max(1, (order.shape[0] - first) // step.rows))
+            step.send(t, order[first : first + alike * step.rows], alike)
+        t.losses.add(step.losses, step.rows, at=step.replay(t))
+        t.batch += 1
+
+    def step(self, x: Array, y: Array) -> Array | None:
+        """The loss of a step on a batch that lies on the device; None where it is to be taken as usual."""
+        if self.off:
+            return None
+        t, key = self.trainer, ("given", x.shape, x.dtype, y.shape, y.dtype)
+        step = self._steps.get(key)
+        if step is None or not step.is_sent(t):
+            self._forget_outdated()
+            step = self._step(key, lambda: (t._scaled(x), y), _Given(x, y, t), None)
+            if step is None:
+                return None
+            if not step.is_sent(t):
+                step.send(t, None, TABLE)
+        step.inputs.x[...], step.inputs.y[...] = x, y  # type: ignore[attr-defined]
+        return step.losses[step.replay(t)]
+
+    def _order(self, batches: Batches, epoch: int) -> Array:
+        """The numbers of the rows in the order of the epoch."""
+        n, device = batches.x.shape[0], self.trainer.device
+        if batches.augment:
+            self._give_up(CaptureError("augmentations are made batch by batch, of random numbers from the host"))
+        if not (batches.x.flags.c_contiguous and batches.y.flags.c_contiguous):
+            self._give_up(CaptureError("the data does not lie in one piece, row after row: X.copy() would"))
+        order = batches.order(epoch)
+        order = device.asarray(np.arange(n) if order is None else order, "int64")
+        if callable(batches.shuffle) and not (order.shape == (n,) and int(order.min()) >= 0 and int(order.max()) < n):
+            self._give_up(CaptureError(f"the order is not of {n} numbers from 0 to {n - 1}"))
+        return order
+
+    def _forget_outdated(self, data: Key | None = None) -> None:
+        """Drop graphs with something in them that is no longer so, and those of other data than the fit's."""
+        t = self.trainer
+        objects = [t._loss, t.optimizer, t.net.store.grads, *t._kept()]
+        values = [repr(t.net), repr(t.loss), t.clip_norm, t._most]
+        before, others = self._fixed
+        if values != others or len(objects) != len(before) or any(map(_is_not, objects, before)):
+            self._steps.clear()
+            self._fixed = objects, values
+        if data is not None:
+            self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[:2] == data}
+        for step in self._steps.values():
+            step.left = 0
+
+    def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[..., Pair], rows: Any) -> "Step | None":
+        """The captured step for this shape; None where this step is to be taken as usual."""
+        if key not in self._steps and not self.off:
+            self._seen[key] += 1
+            if self._seen[key] > WARM_UP and len(self._steps) < MOST:
+                try:
+                    step = captured(self.trainer, batch, inputs, rows)
+                    if step is not None:
+                        self._steps[key] = step
+                except Exception as error:
+                    self._give_up(error)
+        return self._steps.get(key)
+
+    def _give_up(self, error: Exception) -> None:
+        if self.off:
+            return
+        self.off = True
+        self._steps.clear()
+        why = str(error) if isinstance(error, CaptureError) else f"{type(error).__name__}: {error}"
+        why = _where(self.trainer.net, error) + why.partition("\n")[0]
+        if self.insist:
+            raise CaptureError(
+                f"the step cannot be captured in a CUDA graph: {why}. graph='auto' does without"
+            ) from error
+        warnings.warn(f"training goes on without a CUDA graph, slower: {why}", RuntimeWarning, stacklevel=2)
+
+
+class Step:
+    """One training step on `rows` rows, captured. `inputs(rows)` is its batch, given the numbers of the rows."""
+
+    def __init__(self, t: "Trainer", inputs: Callable[[Array], Pair], rows: Array | None) -> None:
+        self.inputs, self.rows = inputs, 0 if rows is None else rows.shape[0]
+        self.names, constants = constants_of(t.optimizer, t.net.store, t.steps)
+        self.tables = tables = Tables(TABLE, self.rows, constants.size, t.net.store.values.dtype)
+        self.left = 0
+
+        def enqueue() -> None:
+            tables.begin()
+            x, y = inputs(tables.rows)
+            with placed(tables.constants, self.names):
+                loss = t._gradient(x, y, tables.step)
+                t._descend()
+            tables.end(loss)
+
+        self.send(t, rows, 1)
+        self.graph = Graph(enqueue)
+
+    def is_sent(self, t: "Trainer") -> bool:
+        """Whether the device has the numbers of the trainer's next step, and they are still what they were."""
+        return (
+            self.left > 0
+            and self.next == t.steps
+            and self.rates[-self.left] == t.optimizer.learning_rate(t.steps)
+            and self.options == vars(t.optimizer)
+        )
+
+    def send(self, t: "Trainer", rows: Array | None, count: int) -> None:
+        """Send the numbers of the next `count` steps; `rows` are those of their batches."""
+        noted = [constants_of(t.optimizer, t.net.store, done) for done in range(t.steps, t.steps + count)]
+        if any(names != self.names for names, _ in noted):
+            raise CaptureError("the optimiser does not make the same updates in every step")
+        self.losses = self.tables.send(t.steps, np.stack([c for _, c in noted]), rows)
+        self.rates = [t.optimizer.learning_rate(done) for done in range(t.steps, t.steps + count)]
+        self.options, self.next, self.left = dict(vars(t.optimizer)), t.steps, count
+
+    def replay(self, t: "Trainer") -> int:
+        """Take the trainer's next step; returns the place of its loss in `losses`."""
+        self.graph.replay()
+        t.steps += 1
+        self.next += 1
+        self.left -= 1
+        return len(self.rates) - self.left - 1
+
+
+class _Given:
+    """A batch that is copied to where the graph finds it."""
+
+    def __init__(self, x: Array, y: Array, t: "Trainer") -> None:
+        copy = functools.partial(t.device.xp.asarray, copy=True)
+        self.x, self.y, self.scaled = copy(x), copy(y), t._scaled
+
+    def __call__(self, rows: Array) -> Pair:
+        return self.scaled(self.x), self.y
+
+
+def _gathered(x: Array, y: Array, dtype: Any, rows: Array) -> Pair:
+    return gather(x, rows, dtype), gather(y, rows)
+
+
+def captured(t: "Trainer", batch: Callable[[], Pair], inputs: Callable[[Array], Pair], rows: Any) -> Step | None:
+    """The trainer's next step, captured and compared with itself; None where its loss is not finite.
+
+    The trainer is left as it was. Raises CaptureError, or whatever was raised on the way.
+    """
+    xp, steps, kept = t.device.xp, t.steps, t._kept()
+
+    def copies(*arrays: Array) -> list[Array]:
+        return [xp.asarray(array, copy=True) for array in arrays]
+
+    def go_back() -> None:
+        t.steps = steps
+        for array, value in zip(kept, before, strict=True):
+            array[...] = value
+
+    before = copies(*kept)
+    try:
+        x, y = batch()
+        wanted = [copies(t._update(x, y), *kept) for _ in range(2)]  # the second with another step's numbers
+        if not math.isfinite(wanted[1][0]):
+            return None
+        go_back()
+        step = Step(t, inputs, rows)
+        go_back()
+        was = [0.0 * wanted[0][0], *before]
+        for want in wanted:
+            step.send(t, rows, 1)
+            step.replay(t)
+            if any(_differ(xp, *three) for three in zip([step.losses[0], *kept], want, was, strict=True)):
+                raise CaptureError("it did not give the numbers that the step itself gives, when it was tried")
+            was = want
+    finally:
+        go_back()
+    step.left = 0
+    return step
+
+
+def _differ(xp: Any, got: Array, want: Array, was: Array) -> bool:
+    """Whether a replay changed an array otherwise than the step did, by more than rounding can explain."""
+    off, moved, size = (float(xp.max(xp.abs(a))) for a in (got - want, want - was, want))
+    return not off <= 1e-3 * moved + 8 * float(xp.finfo(want.dtype).eps) * size
+
+
+def _where(net: Layer, error: BaseException) -> str:
+    """Which layer raised it, if one did: "dropout1 (Dropout): "."""
+    names, found = {id(layer): name for name, layer in net.walk()}, ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        layer = frame.f_locals.get("self")
+        if name := names.get(id(layer)):
+            found = f"{name} ({type(layer).__name__}): "
+    return found
+
+
+def _is_not(a: object, b: object) -> bool:
+    return a is not b

@@ -1,0 +1,135 @@
+"""The products of large linear maps, beside those of NumPy; small maps are in `test_twins`."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+
+from gpunn import ops
+from gpunn.kernels.cpu import linear as plain
+from gpunn.kernels.cpu import threads
+from gpunn.kernels.cpu.fast import linear
+from gpunn.kernels.cpu.fast.linear import linear_backward, product
+
+rng = np.random.default_rng(4)
+
+
+def normal(*shape):
+    return rng.standard_normal(shape).astype("float32")
+
+
+@pytest.fixture(params=[1, 2, 3])
+def some_threads(request, monkeypatch):
+    monkeypatch.setattr(threads, "threads", lambda: request.param)
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    threads._pool.cache_clear()
+    yield request.param
+    threads._pool().shutdown()
+    threads._pool.cache_clear()
+
+
+@pytest.mark.parametrize("transposed", ["a", "b"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (1, 1, 1),
+        (7, 3, 5),
+        (6, 64, 128),
+        (97, 63, 129),
+        (200, 300, 65),
+        (5, 1100, 3),
+        (130, 2, 257),
+    ],
+)
+def test_products(transposed, sizes, some_threads):
+    n, m, k = sizes
+    a, b = normal(n, k), normal(k, m)
+    given = (a.T.copy(), b) if transposed == "a" else (a, b.T.copy())
+    c = np.full((n, m), np.nan, "float32")
+    product(*given, c, transposed=transposed)
+    np.testing.assert_allclose(c, a.astype(float) @ b, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("transposed", ["a", "b"])
+@pytest.mark.parametrize("sizes", [(200, 300, 150), (300, 200, 260)])
+def test_products_are_the_same_to_the_bit_however_they_are_divided(transposed, sizes, monkeypatch):
+    n, m, k = sizes
+    a, b = (normal(k, n), normal(k, m)) if transposed == "a" else (normal(n, k), normal(m, k))
+    results = []
+    monkeypatch.setattr(threads, "ENOUGH", 1)
+    for count in (1, 2, 3):
+        monkeypatch.setattr(threads, "threads", lambda count=count: count)
+        threads._pool.cache_clear()
+        c = np.empty((n, m), "float32")
+        product(a, b, c, transposed=transposed)
+        results.append(c)
+        threads._pool().shutdown()
+    threads._pool.cache_clear()
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+@pytest.fixture
+def all_large(monkeypatch):
+    monkeypatch.setattr(linear, "LARGE", 1)
+    monkeypatch.setattr(linear, "FEWEST", 1)
+
+
+def check(got, wanted):
+    for a, w in zip(got, wanted, strict=True):
+        assert (a is None) is (w is None)
+        if a is not None:
+            assert a.dtype == w.dtype
+            np.testing.assert_allclose(a, w, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 9, 65, 300])
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_gradients(n, need_dx, all_large, monkeypatch):
+    monkeypatch.setattr(plain, "linear_backward", None)  # none of these is left to it
+    x, W, dy = normal(n, 150), normal(150, 333), normal(n, 333)
+    wanted = ops.linear_backward.reference(dy, x, W, need_dx=need_dx)
+    check(linear_backward(dy, x, W, need_dx=need_dx), wanted)
+    places = normal(n, 150), normal(150, 333), normal(333)
+    got = linear_backward(dy, x, W, need_dx=need_dx, out=places)
+    check(got, wanted)
+    assert all(a is None or a is place for a, place in zip(got, places, strict=True))
+
+
+@pytest.mark.parametrize("what", ["float64", "columns", "every second", "read-only", "strided place", "three axes"])
+def test_other_arrays_are_left_to_numpy(what, all_large, monkeypatch):
+    monkeypatch.setattr(linear, "product", None)
+    x, W, dy, out = normal(20, 150), normal(150, 130), normal(20, 130), (None, None, None)
+    if what == "float64":
+        x, W, dy = (a.astype(float) for a in (x, W, dy))
+    elif what == "columns":
+        W = np.asfortranarray(W)
+    elif what == "every second":
+        x = np.repeat(x, 2, axis=1)[:, ::2]
+    elif what == "read-only":
+        x.flags.writeable = False
+    elif what == "strided place":
+        out = None, np.empty((150, 260), "float32")[:, ::2], None
+    if what == "three axes":
+        x, dy = x.reshape(4, 5, 150), dy.reshape(4, 5, 130)
+        with pytest.raises(ValueError, match="matmul"):  # as without these twins
+            linear_backward(dy, x, W)
+    else:
+        check(linear_backward(dy, x, W, out=out), ops.linear_backward.reference(dy, x, W))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_goes_where_it_goes_in_a_sum(bad, all_large):
+    x, W, dy = normal(20, 150), normal(150, 130), normal(20, 130)
+    dy[3, 7] = bad
+    dx, dW, db = linear_backward(dy, x, W)
+    assert np.array_equal(np.isfinite(dx).all(axis=1), np.arange(20) != 3)
+    assert np.array_equal(np.isfinite(dW).all(axis=0), np.arange(130) != 7)
+    assert np.array_equal(np.isfinite(db), np.arange(130) != 7)
+
+
+def test_small_maps_and_few_rows_are_left_to_numpy(monkeypatch):
+    monkeypatch.setattr(linear, "product", None)
+    for n, d, m in ((0, 1024, 1024), (4, 1024, 1024), (100, 500, 500), (100, 1 << 16, 16)):
+        x, W, dy = normal(n, d), normal(d, m), normal(n, m)
+        check(linear_backward(dy, x, W, need_dx=False), plain.linear_backward(dy, x, W, need_dx=False))

@@ -1,0 +1,116 @@
+"""A CUDA GPU in which nothing is real but the numbers: the stand-ins of tests/kernels/cuda behind gpunn's device."""
+
+import importlib.util
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpunn as gn
+from gpunn.kernels.cuda import module, product
+
+CUDA = Path(__file__).parents[1] / "kernels" / "cuda"
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(f"stand_in_{name}", CUDA / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def _stand_ins(tmp_path_factory):
+    return _load("conftest"), _load("fake_cupy"), tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture
+def fake_gpu(_stand_ins, monkeypatch):
+    """The device; `fake_gpu.state` is what the stand-in knows of captures, `fake_gpu.launches` the kernels launched."""
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++ to compile the kernels for a CPU")
+    conftest, fake, folder = _stand_ins
+    emulator = conftest.Emulator(folder)
+    state = fake.state
+    state.live.clear()
+    state.refused.clear()
+    state.capturing = state.pool = None
+    state.replays, state.freed = 0, []
+
+    class Cupy(types.ModuleType):
+        ndarray, cuda, asarray = fake.ndarray, fake.cuda, fake.xp.asarray
+
+        @staticmethod
+        def empty(shape, dtype):
+            array = np.empty(shape, dtype)
+            if array.dtype.kind == "f":
+                array[...] = np.nan
+            return fake.ndarray(array)
+
+        @staticmethod
+        def zeros(shape, dtype):
+            return fake.compute(np.zeros, shape, dtype)
+
+        @staticmethod
+        def ascontiguousarray(x):
+            return fake.compute(np.ascontiguousarray, x)
+
+        @staticmethod
+        def matmul(a, b):
+            if state.capturing is not None:
+                raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+            return fake.compute(np.matmul, a, b)
+
+        @staticmethod
+        def RawModule(*, code, options):
+            real = emulator.RawModule(code=code, options=options)
+
+            def get_function(name):
+                kernel = real.get_function(name)
+
+                def run(grid, threads, args):
+                    args = fake.unwrap(args)
+                    kernel(grid, threads, args)
+                    fake.note(lambda: kernel(grid, threads, args))
+
+                return run
+
+            return types.SimpleNamespace(get_function=get_function)
+
+        @staticmethod
+        def get_default_memory_pool():
+            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1), total_bytes=lambda: 0)
+
+    class Lt(conftest.StandIn):
+        def Matmul(self, handle, desc, *rest):
+            described = dict(self.things[desc.value])  # as they are now: a replay has no other
+
+            def again():
+                later, self.things[desc.value] = self.things[desc.value], described
+                super(Lt, self).Matmul(handle, desc, *rest)
+                self.things[desc.value] = later
+
+            again()
+            fake.note(again)
+
+    cupy = Cupy("cupy")
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(module, "cupy", lambda: cupy)
+    monkeypatch.setattr(product, "_plans", {})
+    lt = Lt()
+    library = product.Library(lt)
+    monkeypatch.setattr(product, "_library", lambda: library)
+    monkeypatch.setitem(sys.modules["gpunn.device"]._namespaces, fake.ndarray, fake.xp)
+    monkeypatch.delenv("GPUNN_FAST", raising=False)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # takes long where much is imported
+    for cache in (module._module, module._function):
+        cache.cache_clear()
+    place = gn.Device("cuda:0", fake.xp, fake.device)
+    yield types.SimpleNamespace(
+        device=place, state=state, launches=emulator.launches, library=library, algorithms=lt.algorithms
+    )
+    for cache in (module._module, module._function):
+        cache.cache_clear()
