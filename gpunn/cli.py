@@ -6,6 +6,7 @@ begun).
 """
 
 import argparse
+import csv
 import dataclasses
 import difflib
 import functools
@@ -73,7 +74,15 @@ def _lost_output(error: OSError) -> int:
 # --- the commands; each imports what it needs, so that `gpunn --help` is quick
 
 
-def _train(resume: str | None, config: str | None, out: str | None, quiet: bool, **options: Any) -> int:
+def _train(
+    resume: str | None,
+    config: str | None,
+    out: str | None,
+    quiet: bool,
+    live: bool,
+    tensorboard: bool,
+    **options: Any,
+) -> int:
     from gpunn.train import run
 
     if resume is None:
@@ -86,7 +95,7 @@ def _train(resume: str | None, config: str | None, out: str | None, quiet: bool,
             raise OptionError(f"a resumed run keeps its options: leave out {', '.join(fixed)}; {allowed} may be given")
         settings = run.run_config(resume, options)
     try:
-        folder, summary = run.train(settings, out, resume=resume, quiet=quiet)
+        folder, summary = run.train(settings, out, resume=resume, quiet=quiet, live=live, tensorboard=tensorboard)
     except run.Stopped as stopped:
         print(f"gpunn: {stopped}", file=sys.stderr)
         return 128 + stopped.number
@@ -111,23 +120,66 @@ def _evaluate(run: str, device: str | None, data_dir: str | None) -> int:
     return 0
 
 
-def _predict(run: str, images: list[str]) -> int:
-    from gpunn.data.image import read_image
-    from gpunn.train.run import open_run
+def _predict(run: str, files: list[str], out: str | None) -> int:
+    from gpunn.io.network import load, model_file
 
-    config, net = open_run(run)
+    net = load(model_file(run))
+    if any(name.lower().endswith(".csv") for name in files):
+        return _predict_table(run, net, files, out)
+    if out is not None:
+        raise OptionError("--out is for the predictions of a .csv file")
     if "image_shape" not in net.about:
-        raise OptionError(f"the network in {run} was trained on {config.data}, which holds no images")
-    width = max(len(path) for path in images)
-    for path in images:
+        mend = "; name a .csv file" if "table" in net.about else ""
+        raise OptionError(f"the network in {run} was trained on data that holds no images{mend}")
+    return _predict_pictures(net, files)
+
+
+def _predict_pictures(net: Any, files: list[str]) -> int:
+    from gpunn.data.image import read_image
+    from gpunn.layers import Identity
+
+    width = max(len(path) for path in files)
+    for path in files:
         x = net.store.device.asarray(read_image(path, net.about)[None], net.store.dtype)
         answer = net(x)[0]
         if net.about["classes"]:
             best = sorted(enumerate(answer), key=lambda pair: -pair[1])[:3]
-            text = "  ".join(f"{net.about['classes'][i]} {float(p):6.1%}" for i, p in best)
+            form = "6.2f" if isinstance(net.output, Identity) else "6.1%"  # scores, or probabilities
+            text = "  ".join(f"{net.about['classes'][i]} {float(p):{form}}" for i, p in best)
         else:
             text = "  ".join(f"{float(value):.6g}" for value in answer)
         print(f"{path:<{width}}  {text}")
+    return 0
+
+
+def _predict_table(run: str, net: Any, files: list[str], out: str | None) -> int:
+    from gpunn.data.table import Table
+    from gpunn.io.atomic import write_atomic
+    from gpunn.train.predict import predict_csv
+
+    if "table" not in net.about:
+        what = "pictures; name a picture" if "image_shape" in net.about else "numbers that had no names"
+        raise OptionError(f"a .csv file says nothing to the network in {run}, which was trained on {what}")
+    if len(files) > 1:
+        raise OptionError(f"one .csv file at a time, got {len(files)} files")
+    if out is not None and os.path.exists(out) and os.path.samefile(out, files[0]):
+        raise OptionError(f"--out {out} is the file to predict from; name another")
+    text, rows, notes = predict_csv(net, files[0], Table.of(net.about["table"]))
+    for note in notes:
+        print(f"gpunn: note: {files[0]}: {note}", file=sys.stderr)
+    if out is None:
+        print(text, end="")
+    else:
+        write_atomic(out, text)
+        print(f"{rows:,} rows with their predictions in {out}")
+    return 0
+
+
+def _draw(run: str, port: int, browser: bool, device: str) -> int:
+    from gpunn.io.network import load, model_file
+    from gpunn.web import serve
+
+    serve(load(model_file(run), device=device), port, browser=browser)
     return 0
 
 
@@ -144,6 +196,13 @@ def _summary(run: str | None, **options: Any) -> int:
         net = make_network(config, load_data(config)[0])
     print(net)
     net.summary()
+    return 0
+
+
+def _export(run: str, to: str, out: str | None, input_shape: list[int] | None) -> int:
+    from gpunn.io.export import export
+
+    print("\n".join(export(run, to, out, tuple(input_shape) if input_shape else None)))
     return 0
 
 
@@ -306,6 +365,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from gpunn import __version__
+    from gpunn.io.export import FORMATS
 
     parser = _Parser(prog="gpunn", description="Neural networks from first principles, on any array library.")
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
@@ -318,6 +378,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
     train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here come before them")
     train.add_argument("--quiet", action="store_true", help="print the result only")
+    train.add_argument("--live", action="store_true", help="draw the losses on the terminal while it trains")
+    train.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard")
 
     evaluate = commands.add_parser("evaluate", help="measure a run's network on its test data")
     evaluate.set_defaults(command=_evaluate)
@@ -325,10 +387,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", help="where to compute (default: as the run)")
     evaluate.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    predict = commands.add_parser("predict", help="what the network of a run on images makes of pictures")
+    predict = commands.add_parser("predict", help="what the network of a run makes of a table or pictures")
     predict.set_defaults(command=_predict)
-    predict.add_argument("run", metavar="RUN", help="a run folder")
-    predict.add_argument("images", metavar="IMAGE", nargs="+", help="a picture, such as digit.png")
+    predict.add_argument("run", metavar="RUN", help="a run folder, or its model.safetensors")
+    predict.add_argument("files", metavar="FILE", nargs="+", help="a table, rows.csv, or pictures, such as digit.png")
+    predict.add_argument("--out", metavar="OUT.csv", help="where rows and predictions go (default: shown)")
+
+    draw = commands.add_parser("draw", help="a page to draw on, and to watch a network read it")
+    draw.set_defaults(command=_draw)
+    draw.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
+    draw.add_argument("--port", type=int, default=8000, metavar="N", help="(default: %(default)s; 0: any that is free)")
+    draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
+    draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
 
     summary = commands.add_parser("summary", help="the layers of a network and their sizes")
     summary.set_defaults(command=_summary)
@@ -336,6 +406,15 @@ def _parser() -> argparse.ArgumentParser:
         "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
     )
     _add_config(summary)
+
+    export = commands.add_parser("export", help="write a network as a file for other programs")
+    export.set_defaults(command=_export)
+    export.add_argument("run", metavar="RUN", help="a run folder, or a .safetensors file of gn.save")
+    export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
+    export.add_argument("--out", metavar="FILE", help="where to write it (default: beside the network)")
+    export.add_argument(
+        "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
+    )
 
     gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
     gradcheck.set_defaults(command=_gradcheck)
@@ -390,9 +469,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_TRAIN_HELP = """Train a network on digits (1,797 small images that come with gpunn), mnist, or a file of your own:
-FILE.npz with arrays x and y, or FILE.csv with a column to predict. What is not said suits the data; config.toml in the
-run folder has it all."""
+_TRAIN_HELP = """Train a network on digits (1,797 small images that come with gpunn), mnist, or data of your own:
+FILE.csv with a column to predict, FILE.npz with arrays x and y, or FOLDER with a folder of pictures for each class.
+What is not said suits the data; config.toml in the run folder has it all."""
 
 
 _REPRODUCE_HELP = """Train networks on MNIST as the books, papers and programs did whose results are listed, and print
@@ -413,9 +492,11 @@ def _add_config(parser: argparse.ArgumentParser, leave_out: tuple[str, ...] = ()
         if f.name in leave_out:
             continue
         if f.name == "data":
-            parser.add_argument("data", nargs="?", default=argparse.SUPPRESS, help="digits (default), mnist, or a file")
+            parser.add_argument(
+                "data", nargs="?", default=argparse.SUPPRESS, help="digits (default), mnist, a file or a folder"
+            )
             continue
-        kind: Any = _sizes if f.name == "hidden" else f.type
+        kind: Any = {"hidden": _sizes, "drop": _names, "image_size": _sides}.get(f.name, f.type)
         default = "suits the data" if f.name in _SUITED else f.default
         parser.add_argument(
             _flag(f.name),
@@ -435,6 +516,20 @@ def _sizes(text: str) -> list[int]:
         return [] if text == "none" else [int(size) for size in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected sizes such as 128,64, or none; got {text!r}") from None
+
+
+def _names(text: str) -> list[str]:
+    """The names in "id,name"; one with a comma in it stands in quotes."""
+    return [" ".join(name.split()) for name in next(csv.reader([text], skipinitialspace=True))]
+
+
+def _sides(text: str) -> list[int]:
+    """The height and width in "32x48"; "32" is both."""
+    try:
+        sides = [int(side) for side in text.split("x")]
+        return sides * 2 if len(sides) == 1 else sides
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a height and a width such as 32x32; got {text!r}") from None
 
 
 if __name__ == "__main__":

@@ -184,14 +184,21 @@ def files():
         (2, "device 'gpu' is not known; expected auto, cpu, cuda", "train --device gpu"),
         (
             2,
-            r"data 'fashion' is not known; expected digits, mnist, or a file that ends in \.npz or \.csv",
+            r"data 'fashion' is not known; expected digits, mnist, a file that ends in \.npz or .*folder",
             "train fashion",
         ),
         (2, r"c\.toml: option 'epoch' is not known; did you mean 'epochs'\?", "train --config c.toml"),
         (2, "leave out the data, --lr, --out; --data-dir, --device, .* may", "train digits --lr 1 --out x --resume y"),
         (2, "leave out --config", "train --config c.toml --resume y"),
         (2, "give --run or other options, not both", "summary --run y --lr 3"),
-        (2, "required: RUN, IMAGE", "predict"),
+        (2, "required: RUN, FILE", "predict"),
+        (2, "expected a height and a width such as 32x32; got '8,8'", "train full --image-size 8,8"),
+        (2, r"image_size must be a height and a width from 1 to 4096, got \[0, 8\]", "train full --image-size 0x8"),
+        (2, "image_size is for pictures in folders, and data is 'digits'", "train --image-size 8"),
+        (2, "drop names a column of a .csv file, and data is 'digits'", "train --drop a"),
+        (2, "missing 'median' is not known; expected mean, drop, refuse", "train hole.csv --missing median"),
+        (4, "full: there are no folders in it; put the pictures of each class in a folder", "train full"),
+        (4, r"hole\.csv: no column is called 'z'", "train hole.csv --drop z"),
         (2, "network '5-x' is not known; expected sizes such as 784-128-10, or cnn", "bench 5-x"),
         (2, "network '5' is not known", "bench 5"),
         (2, "a size in the shape .* must be a whole number, 1 or more, got 0", "bench 5-0-2"),
@@ -215,7 +222,7 @@ def files():
         (4, r"empty\.npz: ", "train empty.npz"),
         (4, r"empty\.csv: ", "train empty.csv"),
         (4, r"heading\.csv: ", "train heading.csv"),
-        (4, r"hole\.csv, line 3: ", "train hole.csv"),
+        (4, r"hole\.csv, line 3: column 'b' is empty; .* --missing mean", "train hole.csv --missing refuse"),
         (4, r"ragged\.csv, line 3: ", "train ragged.csv"),
         (4, r"letters\.csv, line 3: ", "train letters.csv"),
         (4, r"bytes\.csv: ", "train bytes.csv"),
@@ -354,8 +361,26 @@ def test_predict_of_a_run_without_images_is_refused(gpunn_):
     code, _, err = gpunn_("predict", "run", "x.png")
     assert (code, err) == (
         2,
-        [f"gpunn: error: the network in run was trained on {Path('good.npz').resolve()}, which holds no images"],
+        ["gpunn: error: the network in run was trained on data that holds no images"],
     )
+
+
+def test_scores_are_not_shown_as_probabilities(gpunn_):
+    image = pytest.importorskip("PIL.Image")
+    gpunn_("train", *QUICK, "--loss", "hinge", "--out", "run")
+    image.fromarray((datasets.digits()[1].x[0] * 255).astype("uint8").reshape(8, 8)).save("p.png")
+    assert re.fullmatch(r"p\.png(  \d +-?\d+\.\d\d){3}", gpunn_("predict", "run", "p.png")[1][0])
+
+
+def test_networks_of_several_kinds_are_compared(gpunn_):
+    code, out, err = gpunn_("compare", "--vary", "model=mlp,cnn", "--seeds", 1, "--epochs", 1, "--out", "c")
+    assert (code, err) == (0, [])
+    assert {line.split()[1] for line in out if line[:1].isdigit()} == {"mlp", "cnn"}
+
+
+def test_summary_of_a_convolutional_network(gpunn_):
+    code, out, _ = gpunn_("summary", "--model", "cnn")
+    assert (code, out[-1]) == (0, "26,234 parameters")
 
 
 def test_summary_of_options_and_of_a_run(gpunn_):
@@ -461,6 +486,139 @@ def test_images_in_a_npz_file_are_learned_and_pictures_recognised(gpunn_):
         code, out, _ = gpunn_("predict", "run", "p.png")
         assert code == 0
         assert re.match(rf"p\.png  {label} +\d+\.\d%", out[0])
+
+
+def mixed_table():
+    """A table with an identifier, a number that is missing at times, a text and a constant."""
+    n = 200
+    rng = np.random.default_rng(4)
+    colours, kinds = np.array(["red", "blue", "white"]), rng.integers(0, 3, n)
+    size = [f"{k + rng.normal(0, 0.2):.3f}" if i % 20 else "" for i, k in enumerate(kinds)]
+    colour = colours[(kinds + (rng.random(n) < 0.1)) % 3]
+    names = ["id", "size", "petal colour", "place", "kind"]
+    table("mixed.csv", range(n), size, colour, ["kew"] * n, np.array(["a", "b", "c"])[kinds], heading=names)
+
+
+def test_columns_and_the_task_are_told_before_and_scores_after(gpunn_):
+    mixed_table()
+    code, out, err = gpunn_("train", "mixed.csv", "--out", "run", "--device", "cpu", "--epochs", "20")
+    assert (code, err) == (0, [])
+    expected = [
+        "target   kind: classification, as they are names",
+        "columns  id            number; it only counts the rows: leave it out with --drop",
+        r"         size          number; 10 missing, taken as the mean [\d.]+",
+        "         petal colour  category of 3: blue, red, white",
+        "         place         category of 1: kew; the same in all rows",
+    ]
+    assert all(map(re.fullmatch, expected, out[2:7]))
+    assert "on the 40 rows to test on" in out
+    assert any(re.fullmatch(r"a +\d+\.\d% +\d+\.\d% +\d+\.\d% +\d+", line) for line in out)
+    assert any(line.startswith("always answering ") for line in out)
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert summary["scores"]["accuracy"] == summary["test_accuracy"] > 0.9
+    assert [c["name"] for c in summary["scores"]["classes"]] == ["a", "b", "c"]
+    assert gpunn_("evaluate", "run")[1][0].startswith(f"test accuracy {accuracy('run'):.2%}")
+    assert len(gpunn_("train", "mixed.csv", "--drop", "id,place", "--quiet", "--out", "b")[1]) == 1
+    assert run.run_config("b").drop == ["id", "place"]
+
+
+def test_predict_writes_the_rows_with_classes_and_probabilities(gpunn_):
+    mixed_table()
+    gpunn_("train", "mixed.csv", "--drop", "id", "--out", "run", "--quiet")
+    rows = list(csv.reader(Path("mixed.csv").read_text().splitlines()))
+    order = [3, 0, 2, 1]  # another order, and without the target
+    table(
+        "new.csv",
+        *zip(*([row[i] for i in order] for row in rows[1:]), strict=True),
+        heading=[rows[0][i] for i in order],
+    )
+    code, out, err = gpunn_("predict", "run", "new.csv", "--out", "out.csv")
+    assert (code, out) == (0, ["200 rows with their predictions in out.csv"])
+    assert re.fullmatch(r"gpunn: note: new\.csv: column 'size': 10 missing, taken as the mean [\d.]+", err[0])
+    written = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert list(written[0]) == ["place", "id", "petal colour", "size", "predicted kind", "p(a)", "p(b)", "p(c)"]
+    assert np.mean([new["predicted kind"] == old[4] for new, old in zip(written, rows[1:], strict=True)]) > 0.9
+    for row in written:
+        p = {name: float(row[f"p({name})"]) for name in "abc"}
+        assert sum(p.values()) == pytest.approx(1, abs=1e-5)
+        assert max(p, key=p.get) == row["predicted kind"]
+    # the same from the network's file alone, in any folder, shown; and from a file that has predictions already
+    Path("run/model.safetensors").rename("only.safetensors")
+    assert gpunn_("predict", "only.safetensors", "new.csv")[1] == Path("out.csv").read_text().splitlines()
+    assert gpunn_("predict", "only.safetensors", "out.csv")[1] == Path("out.csv").read_text().splitlines()
+
+
+def test_predict_writes_quantities(gpunn_):
+    a = RNG.uniform(0, 10, 200)
+    city = np.array(["Bern", "Rome"])[np.arange(200) % 2]
+    table("q.csv", a, city, 1000 * a + 5000 * (city == "Rome") + 0.5, heading=["a", "city", "y"])
+    out = gpunn_("train", "q.csv", "--out", "run", "--lr", "0.02")[1]
+    assert "target   y: regression, as they are numbers with fractions" in out
+    assert any(line.startswith("always the mean ") for line in out)
+    Path("new.csv").write_text("city;a\nRome;5\nBern;5\n")
+    shown = list(csv.DictReader(gpunn_("predict", "run", "new.csv")[1]))
+    assert [row["city"] for row in shown] == ["Rome", "Bern"]
+    assert [float(row["predicted y"]) for row in shown] == [pytest.approx(v, rel=0.1) for v in (10_000, 5_000)]
+
+
+def test_what_cannot_be_predicted_is_one_line(gpunn_):
+    mixed_table()
+    files()
+    for name in ("mixed.csv", "good.npz"):
+        gpunn_("train", name, "--epochs", 1, "--out", Path(name).stem, "--quiet")
+    gpunn_("train", *QUICK, "--out", "digits", "--quiet")
+    Path("new.csv").write_text("id,sizes,petal colour,place\n1,2,red,kew\n")
+    Path("text.csv").write_text("id,size,petal colour,place\n1,2,red,kew\n1,big,red,kew\n")
+    for code, message, line in (
+        (
+            4,
+            "new.csv: no column is called 'size'; the columns are id, sizes, petal colour, place; did you mean",
+            "mixed new.csv",
+        ),
+        (4, "text.csv, line 3: column 'size' holds 'big', expected a number; correct it, or leave", "mixed text.csv"),
+        (4, "none.csv: cannot be read: No such file or directory", "mixed none.csv"),
+        (2, "the network in mixed was trained on data that holds no images; name a .csv file", "mixed x.png"),
+        (2, "one .csv file at a time, got 2 files", "mixed new.csv text.csv"),
+        (2, "--out new.csv is the file to predict from; name another", "mixed new.csv --out new.csv"),
+        (2, "a .csv file says nothing to the network in good, which was trained on numbers", "good new.csv"),
+        (2, "a .csv file says nothing to the network in digits, which was trained on pictures; name", "digits new.csv"),
+        (2, "--out is for the predictions of a .csv file", "digits x.png --out y.csv"),
+        (4, "x.png: cannot be read as a picture: No such file or directory", "digits x.png"),
+    ):
+        found, out, err = gpunn_("predict", *line.split())
+        assert (found, out, len(err)) == (code, [], 1)
+        assert err[0].startswith(f"gpunn: error: {message}")
+
+
+def test_a_table_that_has_changed_is_not_evaluated(gpunn_):
+    mixed_table()
+    gpunn_("train", "mixed.csv", *QUICK, "--out", "run", "--quiet")
+    Path("mixed.csv").write_text(Path("mixed.csv").read_text().replace("white", "green"))
+    code, _, err = gpunn_("evaluate", "run")
+    assert (code, err[0].split(": ")[3]) == (4, "the table is not that which the network in run was trained on")
+
+
+def test_pictures_in_folders_are_learned_and_recognised(gpunn_):
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(5)
+    for kind, channel in (("blue", 2), ("red", 0)):
+        Path("pictures", kind).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 80, (rng.integers(9, 20), 14, 3)).astype("uint8")
+            pixels[..., channel] += 120
+            image.fromarray(pixels).save(f"pictures/{kind}/{i}.png")
+    line = ("train", "pictures/", "--image-size", "12x10", "--epochs", "5", "--out", "run", "--device", "cpu")
+    code, out, err = gpunn_(*line, "--model", "cnn")
+    assert (code, err) == (0, [])
+    assert out[2:4] == [
+        "images   12x10, in colour",
+        "note     pictures of 9x14 to 19x14 (height x width) brought to 12x10",
+    ]
+    assert accuracy("run") == 1.0
+    shown = gpunn_("predict", "run", "pictures/red/3.png", "pictures/blue/4.png")[1]
+    assert [row.split()[1] for row in shown] == ["red", "blue"]
+    assert run.run_config("run").data == str(Path("pictures").resolve())
+    assert gpunn_("evaluate", "run")[0] == 0
 
 
 # --- the other commands
@@ -576,7 +734,19 @@ def test_help_tells_every_option_and_its_default(gpunn_):
     for name in (
         *("data-dir", "target", "task", "hidden", "activation", "loss", "optimizer", "lr", "momentum", "weight-decay"),
         *("schedule", "warmup", "clip-norm", "batch-size", "epochs", "patience", "valid", "seed", "device", "dtype"),
-        *("out", "resume", "config", "quiet"),
+        *(
+            "model",
+            "dropout",
+            "drop",
+            "missing",
+            "image-size",
+            "out",
+            "resume",
+            "config",
+            "quiet",
+            "live",
+            "tensorboard",
+        ),
     ):
         assert f"--{name} " in text
     assert "learning rate (default: suits the data)" in text

@@ -23,7 +23,7 @@ FLOORS = [
     {"init", "params"},
     {"layers", "losses", "metrics", "schedules", "optim", "models"},
     {"io", "data"},
-    {"testing", "environment", "machine", "bench", "train", "estimator", "plot", "cli", "__main__", "__init__"},
+    {"testing", "environment", "machine", "bench", "train", "estimator", "plot", "web", "cli", "__main__", "__init__"},
 ]
 FOREIGN = {"cupy", "cupyx", "torch", "jax", "array_api_strict", "array_api_compat", "numba", "llvmlite"}
 
@@ -110,6 +110,7 @@ def test_importing_gpunn_loads_nothing_heavy():
         "sklearn",
         "scipy",
         "pandas",
+        "onnx",
     ]
     code = f"import sys, gpunn; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

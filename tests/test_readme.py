@@ -30,9 +30,9 @@ def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.setenv("GPUNN_DEVICE", "cpu")
     names = {}
     for block in blocks("python"):
-        if "sklearn" not in block:
+        if "sklearn" not in block:  # which stands in those that need more than gpunn
             exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert names["trainer"].evaluate(names["test"])["accuracy"] > 0.9
     assert float(names["value"]) < 2.0
     assert max(gn.gradcheck(names["Scale"](5), np.ones((2, 5))).values()) < 1e-8
@@ -44,9 +44,21 @@ def test_the_python_with_scikit_learn_runs(monkeypatch):
     pytest.importorskip("sklearn", minversion="1.6")
     monkeypatch.setenv("GPUNN_DEVICE", "cpu")
     names = {"gn": gn}
-    (block,) = (block for block in blocks("python") if "sklearn" in block)
+    (block,) = (block for block in blocks("python") if "GridSearchCV" in block)
     exec(compile(block, "README.md", "exec"), names)
     assert names["search"].best_score_ > 0.95
+
+
+def test_the_python_with_files_of_other_programs_runs(tmp_path, monkeypatch):
+    for name in ("onnx", "onnxruntime", "sklearn", "torch"):
+        pytest.importorskip(name)
+    monkeypatch.chdir(tmp_path)
+    names = {"gn": gn, "test": gn.datasets.digits()[1]}
+    (block,) = (block for block in blocks("python") if "onnxruntime" in block)
+    exec(compile(block, "README.md", "exec"), names)
+    expected = gn.mlp([64, 32, 10], hidden="tanh", output="softmax").init(seed=0)(names["x"])
+    for y in (names["y"], names["clf"].predict_proba(names["x"]), names["net"](names["x"].astype("float64"))):
+        np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +79,15 @@ def place(tmp_path_factory):
 def test_the_commands_run(command, place, monkeypatch, request):
     if "mnist" in command:
         request.getfixturevalue("data_dir")
+    if command.startswith("gpunn export"):
+        for name in {"onnx": ["onnx", "onnxruntime"], "sklearn": ["sklearn"]}.get(command.split()[-1], []):
+            pytest.importorskip(name)
     monkeypatch.chdir(place)
     runs = sorted(place.glob("runs/digits-*"))
     if "runs/digits-..." in command and not runs:
         assert main(["train", "--epochs", "2", "--quiet"]) == 0
         runs = sorted(place.glob("runs/digits-*"))
+    monkeypatch.setattr("gpunn.web.serve", lambda net, port, browser: None)  # which would not end
     words = shlex.split(command.replace("runs/digits-...", str(runs[-1]) if runs else ""))
     assert main(words[1:]) == 0
 
@@ -87,6 +103,8 @@ def test_all_commands_are_found():
         "gradcheck",
         "info",
         "bench",
+        "draw",
+        "export",
     }
 
 

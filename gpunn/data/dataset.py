@@ -18,13 +18,16 @@ class Dataset:
     """Inputs x (N, D) and targets y (N,) or (N, C), in any array type; `x, y = dataset` takes them out.
 
     `image_shape` is the (height, width, channels) of a row of x where rows are images, `classes` the names of the
-    classes 0, 1, ... where the targets are class numbers.
+    classes 0, 1, ... where the targets are class numbers, `table` the columns of the table that the rows come from,
+    `note` what was done to the data on the way.
     """
 
     x: Any
     y: Any
     image_shape: tuple[int, int, int] | None = None
     classes: tuple[str, ...] = ()
+    table: Any = None  # a gpunn.data.Table
+    note: str = ""
 
     def __post_init__(self) -> None:
         for name, array in (("x", self.x), ("y", self.y)):

@@ -1,14 +1,9 @@
-"""Reading data files: IDX (the format of MNIST), .npz and .csv. A damaged file is named, with what is wrong in it."""
+"""Reading arrays from files: IDX (the format of MNIST) and .npz. A damaged file is named, with what is wrong in it."""
 
-import csv
 import gzip
 import math
-import re
 import zipfile
 import zlib
-from array import array
-from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +12,7 @@ import numpy as np
 from gpunn.data.dataset import Dataset
 from gpunn.errors import DataError, FileError
 
-__all__ = ["read_csv", "read_idx", "read_npz"]
+__all__ = ["read_idx", "read_npz"]
 
 # http://yann.lecun.com/exdb/mnist: two zero bytes, the type, the number of axes, each axis as a big-endian uint32, data
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -149,120 +144,6 @@ def _from_arrays(path: Path, x: np.ndarray, y: np.ndarray) -> Dataset:
 def _native(x: np.ndarray) -> np.ndarray:
     """x in this machine's order of bytes, the only one that all array libraries take."""
     return x.astype(x.dtype.newbyteorder("="), copy=False)
-
-
-def read_csv(path: str | Path, target: str | None = None) -> Dataset:
-    """A table of numbers with one column to predict: `target` by its name, otherwise the last column.
-
-    Separated by commas, semicolons or tabs. The first line holds the names of the columns, unless all of it but the
-    last cell are numbers (then they are called 1, 2, ...). A target of text gives classes in alphabetical order. Raises
-    FileError for a file that cannot be read, DataError that names the line and the column of a cell that is missing or
-    not a number.
-    """
-    path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = list(stream)
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: cannot be read as CSV: {error}; save it as UTF-8") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {_reason(error)}") from None
-    rows = _rows(lines, path)
-    line, first = next(rows, (0, []))
-    if not first:
-        raise DataError(f"{path}: the file is empty")
-    names = [" ".join(cell.split()) for cell in first]
-    if all(_is_number(cell) for cell in first[:-1] or first):  # the last may be the name of a class
-        names = [str(i + 1) for i in range(len(first))]
-        rows = chain([(line, first)], rows)
-    if len(names) < 2:
-        raise DataError(
-            f"{path}: only one column, {_shown(names[0])}; expected features and a target, separated by , or ; or tab"
-        )
-    if target is None:
-        target = names[-1]
-    if names.count(target) != 1:
-        how = "no column" if target not in names else "more than one column"
-        listed = ", ".join(names)
-        raise DataError(f"{path}: {how} is called {target!r}; the columns are {_cut(listed, 300)}")
-    column = names.index(target)
-    del names[column]
-    features, labels, places = array("d"), [], []
-    for line, cells in rows:
-        where = f"{path}, line {line}"
-        if len(cells) != len(names) + 1:
-            raise DataError(f"{where}: {len(cells)} cells, expected {len(names) + 1} as in the first line")
-        label = cells.pop(column).strip()
-        if label.lower() in ("", "nan"):
-            raise DataError(f"{where}: the target {_shown(target)} is missing; remove the row or fill it in")
-        features.extend(_features(cells, names, where))
-        labels.append(label)
-        places.append(where)
-    if not labels:
-        raise DataError(f"{path}: there are no rows below the names of the columns")
-    x = np.array(features).reshape(len(labels), len(names))
-    if all(_is_number(label) for label in labels):
-        values = np.array([float(label) for label in labels])
-        finite = np.isfinite(values)
-        if not finite.all():
-            where = places[int(np.argmin(finite))]
-            raise DataError(f"{where}: the target {_shown(target)} is not finite; remove the row or fill it in")
-        whole = bool(((values == np.round(values)) & (abs(values) < 2**53)).all())
-        return Dataset(x, values.astype(np.int64) if whole else values)
-    classes = sorted(set(labels))
-    numbers = {label: i for i, label in enumerate(classes)}
-    return Dataset(x, np.array([numbers[label] for label in labels]), classes=tuple(classes))
-
-
-def _rows(lines: list[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, cells) of every row that is not blank."""
-    first = next((line for line in lines if line.strip()), "")
-    unquoted = re.sub('"[^"]*"', "", first)
-    reader = csv.reader(lines, delimiter=max(",;\t", key=unquoted.count), skipinitialspace=True, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield line, cells
-            line = reader.line_num + 1  # a quoted cell may go over several lines
-    except csv.Error as error:
-        raise FileError(
-            f"{path}, line {line}: cannot be read as CSV: {error}; look for a quote that is not closed or not doubled"
-        ) from None
-
-
-def _features(cells: Iterable[str], names: Iterable[str], where: str) -> Iterator[float]:
-    for cell, name in zip(cells, names, strict=True):
-        try:
-            value = _number(cell)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            what = f"holds {_shown(cell.strip())}, expected a number" if cell.strip() else "is empty"
-            raise DataError(f"{where}: column {_shown(name)} {what}; remove the row or fill it in")
-        yield value
-
-
-def _number(cell: str) -> float:
-    if "_" in cell:  # Python's own 1_000 is a name here, not a number
-        raise ValueError(cell)
-    return float(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(text: str) -> str:
-    return repr(_cut(text, 60))
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from gpunn.errors import FileError, OptionError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.layers import Layer
 
-__all__ = ["load", "save"]
+__all__ = ["load", "model_file", "save"]
 
 _KNOWN = {name: kind for name in layers.__all__ if isinstance(kind := getattr(layers, name), type)}
 
@@ -48,6 +48,16 @@ def load(path: str | Path, *, device: str | Device | None = "cpu", custom: Itera
     except Exception as error:  # whatever a constructor makes of arguments that nobody would write
         raise FileError(f"{path}: does not describe a network: {error}") from error
     return net
+
+
+def model_file(run: str | Path) -> Path:
+    """The file with the network of a run folder; of what is no folder, itself. Raises FileError where there is none."""
+    path = Path(run)
+    if not path.is_dir():
+        return path
+    if not (path / "model.safetensors").is_file():
+        raise FileError(f"{run}: there is no network in this folder: it has no model.safetensors")
+    return path / "model.safetensors"
 
 
 def _check_shapes(net: Layer, tensors: Mapping[str, np.ndarray]) -> None:

@@ -43,16 +43,18 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
         raise FileError(f"{path}: there is no such file")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            metadata, names = file.metadata() or {}, list(file.keys())
+            arrays = {name: file.get_tensor(name) for name in names} if "gpunn" in metadata else {}
     except Exception as error:  # safetensors and NumPy raise several kinds over a damaged file
-        raise FileError(f"{path}: not a safetensors file, or a damaged one: {error}; use another copy") from None
+        what = _foreign(path) or f"not a safetensors file, or a damaged one: {error}; use another copy"
+        raise FileError(f"{path}: {what}") from None
     try:
         about = json.loads(metadata["gpunn"])
         found, version = about["kind"], int(about["format"])
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        hint = f"; {_OF_TORCH}" if any(name.endswith("weight") for name in names) else ""
         raise FileError(
-            f"{path}: a safetensors file that gpunn did not write; it lacks the description of a {kind}"
+            f"{path}: a safetensors file that gpunn did not write; it lacks the description of a {kind}{hint}"
         ) from None
     if found != kind:
         raise FileError(f"{path}: holds a {found}, expected a {kind}; name another file")
@@ -67,6 +69,30 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
         if not np.isfinite(array).all():
             raise FileError(f"{path}: {name!r} contains NaN or infinity; use an earlier copy")
     return arrays, about
+
+
+_OF_TORCH = (
+    "weights of PyTorch's come without their layers: make a network, load them with torch or safetensors.torch, and "
+    "give both to gpunn.io.from_torch_state_dict(net, weights)"
+)
+_PICKLE = "a pickle, which may run any program when it is read: gpunn reads none"
+_FOREIGN = {  # by their first bytes
+    b"PK\x03\x04": f"a zip archive, such as PyTorch's .pt or NumPy's .npz; {_OF_TORCH}",
+    b"\x80\x02\x8a": _PICKLE,
+    b"\x80\x04\x95": _PICKLE,
+    b"\x80\x05\x95": _PICKLE,
+    b"\x89HDF": "an HDF5 file, such as Keras writes, which gpunn does not read",
+}
+
+
+def _foreign(path: Path) -> str | None:
+    """What a file of another program's is; None where it is none of these, or cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return None
+    return next((what for first, what in _FOREIGN.items() if start.startswith(first)), None)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> int:

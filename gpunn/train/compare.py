@@ -37,7 +37,7 @@ class Choice:
         return ", ".join(f"{key}={_shown(value)}" for key, value in self.options.items())
 
 
-_THE_SAME = ("data", "data_dir", "target", "task", "device", "seed")
+_THE_SAME = ("data", "data_dir", "target", "drop", "missing", "image_size", "task", "device", "seed")
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:

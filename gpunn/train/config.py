@@ -15,15 +15,18 @@ __all__ = ["Config"]
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "lion", "muon")
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "restarts", "polynomial", "onecycle")
-LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "mse", "mae", "huber", "poisson")
+LOSSES = ("softmax", "focal", "sigmoid", "quadratic", "hinge", "mse", "mae", "huber", "poisson")
 INITS = ("he", "he_uniform", "xavier", "xavier_uniform", "lecun", "lecun_uniform", "normal", "uniform", "orthogonal")
 TASKS = ("auto", "classification", "regression")
+MISSING = ("mean", "drop", "refuse")
+MODELS = ("mlp", "cnn", "lenet")
 
 _BY_DATA: dict[str, dict[str, Any]] = {
     # The products are so small that BLAS gives them one thread, and a busy machine does not make it wait for a second.
     "digits": {"hidden": [256], "epochs": 40, "batch_size": 16, "lr": 1e-2},
     "mnist": {"hidden": [256, 128], "epochs": 10, "batch_size": 128, "lr": 2e-3},
 }
+_BY_MODEL: dict[str, dict[str, Any]] = {"cnn": {"hidden": [], "dropout": 0.3}, "lenet": {"hidden": []}}
 
 
 def _option(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -38,9 +41,23 @@ class Config:
     data: str = "digits"
     data_dir: str = _option("", "folder with the files of MNIST (default: GPUNN_DATA_DIR, else downloaded)")
     target: str = _option("", "the column of a .csv to predict (default: the last)")
+    drop: list[str] = _option(list, "columns of a .csv to leave out, such as id,name (default: none)")
+    missing: str = _option(
+        "mean",
+        "what to make of a missing number in a .csv: its column's mean; of text, a category "
+        "of its own; or drop or refuse such rows",
+        MISSING,
+    )
+    image_size: list[int] = _option(
+        list,
+        "height and width to bring pictures in folders to, such as 32x32 (default: 32x32, "
+        "or their own if all are alike up to 64x64)",
+    )
     task: str = _option("auto", "what to make of the targets (default: by their values)", TASKS)
+    model: str = _option("mlp", "network: mlp, or for images cnn or lenet, which are convolutional", MODELS)
     hidden: list[int] = _option(lambda: [64, 64], "sizes of the hidden layers, such as 128,64, or none")
     activation: str = _option("relu", "activation of the hidden layers, such as relu, tanh, sigmoid, gelu")
+    dropout: float = _option(0.0, "fraction of hidden outputs dropped in training (default: 0.3 for cnn, else 0)")
     init: str = _option("", "initial weights (default: by the activation, he or xavier)", INITS)
     loss: str = _option("", "loss (default: softmax for classes, mse for numbers)", LOSSES)
     optimizer: str = _option("adam", "optimiser", OPTIMIZERS)
@@ -59,7 +76,8 @@ class Config:
     dtype: str = _option("float32", "float32 or float64", ("float32", "float64"))
 
     def __post_init__(self) -> None:
-        self.hidden = list(self.hidden)  # its own
+        for name in ("hidden", "drop", "image_size"):
+            setattr(self, name, list(getattr(self, name)))  # its own
         for name, (low, end) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value < end:
@@ -74,8 +92,19 @@ class Config:
         # an option that would do nothing was meant to do something
         if self.momentum and self.optimizer != "sgd":
             raise OptionError(f"momentum goes with optimizer sgd, and optimizer is {self.optimizer}")
-        if self.target and not self.data.lower().endswith(".csv"):
-            raise OptionError(f"target names a column of a .csv file, and data is {self.data!r}")
+        if self.model != "mlp" and (self.hidden or self.init or self.activation != "relu"):
+            raise OptionError(
+                f"hidden, activation and init go with model mlp, and {self.model} has its own: leave it out"
+            )
+        for name in ("target", "drop"):
+            if getattr(self, name) and not self.data.lower().endswith(".csv"):
+                raise OptionError(f"{name} names a column of a .csv file, and data is {self.data!r}")
+        if self.missing != "mean" and not self.data.lower().endswith(".csv"):
+            raise OptionError(f"missing {self.missing} is for a .csv file, and data is {self.data!r}")
+        if self.image_size and (self.data in _BY_DATA or self.data.lower().endswith((".csv", ".npz"))):
+            raise OptionError(f"image_size is for pictures in folders, and data is {self.data!r}")
+        if self.image_size and (len(self.image_size) != 2 or not all(1 <= n <= 4096 for n in self.image_size)):
+            raise OptionError(f"image_size must be a height and a width from 1 to 4096, got {self.image_size}")
         if self.data in _BY_DATA and self.task == "regression":
             raise OptionError(f"task regression goes with a file of your own: {self.data} has classes")
 
@@ -89,7 +118,7 @@ class Config:
                 near = difflib.get_close_matches(name, known, 1)
                 raise OptionError(f"option {name!r} is not known{f'; did you mean {near[0]!r}?' if near else ''}")
             options[name] = _checked(name, value, known[name])
-        suited = _BY_DATA.get(options.get("data", cls.data), {})
+        suited = _BY_DATA.get(options.get("data", cls.data), {}) | _BY_MODEL.get(options.get("model", cls.model), {})
         return cls(**(suited | options))
 
     @classmethod
@@ -118,6 +147,7 @@ _WIDEST = 2**24  # two such layers already have more weights between them than a
 _RANGES = {  # at least, and below; whole numbers are those of TOML, of 64 bits
     "lr": (0, math.inf),
     "momentum": (0, 1),
+    "dropout": (0, 1),
     "weight_decay": (0, math.inf),
     "warmup": (0, 2**63),
     "clip_norm": (0, math.inf),
@@ -137,10 +167,11 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     else:
         right = type(value) is kind
     if not right:
-        expected = "a list of whole numbers" if get_origin(kind) is list else _IN_WORDS[kind]
+        expected = f"a list of {_IN_WORDS[get_args(kind)[0]][2:]}s" if get_origin(kind) is list else _IN_WORDS[kind]
         raise OptionError(f"{name} must be {expected}, got {value!r}")
-    if kind is str and not _is_unicode(value):
-        raise OptionError(f"{name} must be text in Unicode, got {value!r}; rename the file")
+    for text in value if get_origin(kind) is list else [value]:
+        if isinstance(text, str) and not _is_unicode(text):
+            raise OptionError(f"{name} must be text in Unicode, got {text!r}; rename the file")
     return value
 
 

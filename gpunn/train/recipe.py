@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 
 from gpunn import losses, optim, schedules
-from gpunn.data import Dataset, datasets, read_csv, read_npz
+from gpunn.data import Dataset, datasets, read_csv, read_folder, read_npz
+from gpunn.data.table import fill_missing
 from gpunn.device import Device
-from gpunn.errors import DataError, FileError, OptionError
-from gpunn.layers import Layer, Sequential, Standardize
-from gpunn.models import mlp
+from gpunn.errors import DataError, FileError, OptionError, ShapeError
+from gpunn.layers import Dropout, Layer, Linear, Sequential, Standardize
+from gpunn.models import cnn, lenet, mlp
 from gpunn.train.config import Config
 from gpunn.train.trainer import Trainer
 
-__all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_trainer", "set_aside"]
+__all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_trainer", "set_aside", "task_reason"]
 
 _LOSSES = {
     "softmax": losses.SoftmaxCrossEntropy,
     "focal": losses.FocalLoss,
     "sigmoid": losses.SigmoidCrossEntropy,
     "quadratic": losses.Quadratic,
+    "hinge": losses.Hinge,
     "mse": losses.MeanSquaredError,
     "mae": losses.MeanAbsoluteError,
     "huber": losses.Huber,
@@ -43,27 +45,42 @@ _OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
 }
 
 
-_MADE_IN_BOX = {"digits": {"box": 8}, "mnist": {"box": 20}}  # how large the digits are in their images; see read_image
+_PICTURES = {"digits": {"box": 8}, "mnist": {"box": 20}}  # how large the digits are in their images; see read_image
 
 
 def load_data(config: Config) -> tuple[Dataset, Dataset]:
-    """(train, test) of the data a config names: digits, mnist, a .npz or a .csv file. Raises FileError or DataError."""
+    """(train, test) of the data a config names: digits, mnist, a .npz or .csv file, or a folder of pictures.
+
+    Raises OptionError for another name, FileError or DataError.
+    """
     name = config.data
     if name == "digits":
         return datasets.digits()
     if name == "mnist":
         return datasets.mnist(config.data_dir or None)
     suffix = Path(name).suffix.lower()
-    if suffix not in (".npz", ".csv"):
-        raise OptionError(f"data {name!r} is not known; expected digits, mnist, or a file that ends in .npz or .csv")
-    if not os.path.isfile(name):  # which, unlike Path, answers for names that no file can have
-        raise FileError(f"{name}: there is no such file; a path begins in the folder you are in")
-    parts = {"all": read_csv(name, config.target or None)} if suffix == ".csv" else read_npz(name)
+    if suffix in (".npz", ".csv"):
+        if not os.path.isfile(name):  # which, unlike Path, answers for names that no file can have
+            raise FileError(f"{name}: there is no such file; a path begins in the folder you are in")
+    elif not os.path.isdir(name):
+        raise OptionError(
+            f"data {name!r} is not known; expected digits, mnist, a file that ends in .npz or .csv, or a folder of "
+            "pictures, with a folder for each class in it"
+        )
+    if suffix == ".csv":
+        missing = "keep" if config.missing == "mean" else config.missing
+        parts = {"all": read_csv(name, config.target or None, drop=config.drop, missing=missing)}
+    elif suffix == ".npz":
+        parts = read_npz(name)
+    else:
+        parts = read_folder(name, config.image_size)
     if "all" in parts:
         train, test = set_aside(parts["all"], 0.2, name, hint="; the part of 0.2 is to test on")
     else:
         train, test = parts["train"], parts["test"]
     try:
+        if train.table is not None and config.missing == "mean":
+            train, test = fill_missing(train, test)
         return _as_task(train, test, config.task)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
@@ -105,23 +122,33 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
     return first, second
 
 
+def task_reason(config: Config, train: Dataset) -> str:
+    """Why the targets are taken for classes, or for quantities."""
+    if config.task != "auto":
+        return "as asked for"
+    if not train.classes:
+        fractions = bool((train.y != np.round(train.y)).any())
+        return "as they are numbers with fractions" if fractions else "as they are many different numbers"
+    if all(name.removeprefix("-").isdecimal() for name in train.classes):
+        return "as they are a few whole numbers, again and again"
+    return "as they are names"
+
+
 def make_network(config: Config, train: Dataset) -> Sequential:
-    """The multilayer perceptron for this data.
+    """The network that the config names, for this data.
 
     Its first layer standardises features, and brings pixels to 0 ... 1. Where the targets are quantities, the last one
-    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean.
+    brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean. Raises
+    OptionError for a convolutional network where the rows are no images, or are too small ones.
     """
-    loss = make_loss(config, train)
-    n_out = len(train.classes) or train.y[0].size
-    net = mlp(
-        [train.x.shape[1], *config.hidden, n_out],
-        hidden=config.activation,
-        output=loss.output,
-        init=config.init or None,
-    )
+    net = Sequential(*_layers(config, train), output=make_loss(config, train).output)
     white = 1.0 if train.x.dtype == np.uint8 else float(train.x.max())  # bytes the trainer divides by 255
     if train.image_shape is None:
-        net = Sequential(Standardize.of(train.x), *net.layers, output=net.output)
+        of_x = Standardize.of(train.x)
+        if train.table is not None:  # the 1s and 0s of categories stay
+            is_number = train.table.is_number
+            of_x = Standardize(of_x.mean.initial * is_number, np.where(is_number, of_x.std.initial, 1.0))
+        net = Sequential(of_x, *net.layers, output=net.output)
     elif white > 1.0:
         scale = np.full(train.x.shape[1], white)
         net = Sequential(Standardize(0 * scale, scale), *net.layers, output=net.output)
@@ -134,8 +161,40 @@ def make_network(config: Config, train: Dataset) -> Sequential:
         net = Sequential(*net.layers, back, output=net.output)
     net.about = {"classes": list(train.classes)}
     if train.image_shape is not None:
-        net.about |= {"image_shape": list(train.image_shape), "white": white, **_MADE_IN_BOX.get(config.data, {})}
+        net.about |= {"image_shape": list(train.image_shape), "white": white, **_PICTURES.get(config.data, {})}
+        if config.data not in _PICTURES and os.path.isdir(config.data):
+            net.about["ink"] = False  # whatever may be on the pictures
+    if train.table is not None:
+        net.about["table"] = train.table.about()
     return net
+
+
+def _layers(config: Config, train: Dataset) -> list[Layer]:
+    """The layers of the model, from rows of numbers to one output for each class or quantity."""
+    n_out = len(train.classes) or train.y[0].size
+    if config.model == "mlp":
+        sizes = [train.x.shape[1], *config.hidden, n_out]
+        layers = mlp(sizes, hidden=config.activation, init=config.init or None).layers
+    elif train.image_shape is None:
+        raise OptionError(f"model {config.model} is for images, and {config.data} holds rows of features; choose mlp")
+    else:
+        try:
+            if config.model == "cnn":
+                return [*cnn(train.image_shape, n_out, dropout=config.dropout).layers]
+            layers = lenet(train.image_shape, n_out).layers
+        except ShapeError:
+            size, mend = "x".join(map(str, train.image_shape[:2])), "mlp" if config.model == "cnn" else "cnn or mlp"
+            raise OptionError(
+                f"model {config.model} is for larger images than those of {size}; choose {mend}"
+            ) from None
+    if not config.dropout:
+        return [*layers]
+    linear = [i for i, layer in enumerate(layers) if isinstance(layer, Linear)]
+    return [
+        each
+        for i, layer in enumerate(layers)
+        for each in ([Dropout(config.dropout), layer] if i in linear[1:] else [layer])
+    ]
 
 
 def make_loss(config: Config, train: Dataset) -> losses.Loss:

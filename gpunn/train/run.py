@@ -25,8 +25,11 @@ from gpunn.plot import draw_curves
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.config import Config
 from gpunn.train.history import Row
-from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside
+from gpunn.train.live import LiveChart
+from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
+from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
+from gpunn.train.tensorboard import TensorBoard, summary_writer
 from gpunn.train.trainer import Callback, Trainer
 
 __all__ = ["Stopped", "evaluate", "open_run", "run_config", "train"]
@@ -42,19 +45,28 @@ class Stopped(Exception):
 
 
 def train(
-    config: Config, out: str | None = None, *, resume: str | None = None, quiet: bool = False
+    config: Config,
+    out: str | None = None,
+    *,
+    resume: str | None = None,
+    quiet: bool = False,
+    live: bool = False,
+    tensorboard: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Train as the config says; returns the run folder and the summary that is written there.
 
     The folder is `out`, which must be new or empty, or runs/NAME-<time>. With `resume`, the folder of a run, training
-    begins where its checkpoint stands. Raises Stopped after SIGINT or SIGTERM, once the step in progress is done and
-    the checkpoint written.
+    begins where its checkpoint stands. `live` draws the losses on the terminal instead of a line for each epoch,
+    `tensorboard` writes the history for TensorBoard, too. Raises Stopped after SIGINT or SIGTERM, once the step in
+    progress is done and the checkpoint written.
     """
 
     def say(text: str) -> None:
         if not quiet:
             print(text, flush=True)
 
+    if tensorboard:
+        summary_writer()  # raises its error before anything is done
     trainer, rest, valid, test = _prepare(config, say)
     config = _with_whole_paths(config)
     if resume is None:
@@ -67,9 +79,18 @@ def train(
         say(f"folder   {folder}, {done}{f' and {trainer.batch} batches' if trainer.batch else ''}")
     write_atomic(folder / "config.toml", config.to_toml())
 
+    shown: list[Callback] = []
+    if live and not quiet and LiveChart.possible():
+        shown = [LiveChart()]
+    elif not quiet:
+        shown = [EpochTable()]
+        if live:
+            say("note     a live chart is drawn on a terminal, and this is none: a line for each epoch instead")
+    if tensorboard:
+        shown.append(TensorBoard(folder / "tensorboard"))
     with _signals() as received:
         progress = _Progress(folder, config, received)
-        progress.write(trainer)
+        progress.begin(trainer)
         trainer.fit(
             rest,
             valid=valid,
@@ -77,17 +98,18 @@ def train(
             batch_size=config.batch_size,
             patience=config.patience or None,
             restore_best=bool(config.patience),
-            callbacks=[*([] if quiet else [EpochTable()]), progress],
+            callbacks=[*shown, progress],
         )
         save(folder / "model.safetensors", trainer.net)
         if received:
             raise Stopped(received[0], folder)
-    return folder, _summarize(config, folder, trainer, len(rest), test)
+    return folder, _summarize(config, folder, trainer, rest, test, say)
 
 
 def _with_whole_paths(config: Config) -> Config:
     """The config with paths that are right in whatever folder it is read again."""
-    data = os.path.abspath(config.data) if os.path.isfile(config.data) else config.data
+    named = config.data in ("digits", "mnist")
+    data = os.path.abspath(config.data) if os.path.exists(config.data) and not named else config.data
     return dataclasses.replace(config, data=data, data_dir=config.data_dir and os.path.abspath(config.data_dir))
 
 
@@ -102,22 +124,54 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     task = f"{len(rest.classes)} classes" if rest.classes else "regression"
     watch = f", {len(valid):,} to watch progress" if valid else ""
     say(f"data     {config.data}: {task}; {len(rest):,} rows to train on{watch}, {len(test):,} to test on")
+    for line in _about(config, rest):
+        say(line)
     if unseen := [rest.classes[i] for i in sorted({*test.y.tolist()} - {*rest.y.tolist()})] if rest.classes else []:
         say(f"note     not among the rows to train on, and so not to be learned: {', '.join(unseen)}")
     net = make_network(config, rest)
     trainer = make_trainer(config, net, rest, where)
-    sizes = [layer.n_in for layer in net.layers if isinstance(layer, Linear)] + [*(net.output_shape(None) or ())]
-    say(f"network  {'-'.join(map(str, sizes))} {config.activation}, {net.store.size:,} parameters")
+    if config.model == "mlp":
+        sizes = [layer.n_in for layer in net.layers if isinstance(layer, Linear)] + [*(net.output_shape(None) or ())]
+        what = f"{'-'.join(map(str, sizes))} {config.activation}"
+    else:
+        what = f"{config.model} for images of {'x'.join(map(str, rest.image_shape or ()))}"
+    dropped = f", dropout {config.dropout:g}" if config.dropout else ""
+    say(f"network  {what}{dropped}, {net.store.size:,} parameters")
     trainer.fit(rest, valid=valid, epochs=0, batch_size=config.batch_size)  # looks at all data before a file is made
     trainer.evaluate(test)
     return trainer, rest, valid, test
 
 
+def _about(config: Config, rest: Dataset) -> list[str]:
+    """What was found in a file of one's own."""
+    if config.data in ("digits", "mnist"):
+        return []
+    kind = "classification" if rest.classes else "regression"
+    name = rest.table.target if rest.table is not None else "y"
+    lines = [] if rest.image_shape else [f"target   {name}: {kind}, {task_reason(config, rest)}"]
+    if rest.table is not None:
+        columns = rest.table.describe()
+        lines += [f"columns  {columns[0]}", *(f"         {line}" for line in columns[1:])]
+    elif rest.image_shape:
+        height, width, channels = rest.image_shape
+        colour = {1: "grey", 3: "in colour"}.get(channels, f"of {channels} channels")
+        lines.append(f"images   {height}x{width}, {colour}")
+    return [*lines, f"note     {rest.note}"] if rest.note else lines
+
+
 class _Progress(Callback):
-    """Writes the checkpoint and the history after every epoch, and ends the fit once a signal was received."""
+    """Writes the checkpoint and the history after every epoch, and ends the fit once a signal was received.
+
+    history.csv is written anew each time; history.jsonl only grows, so that other programs can follow it.
+    """
 
     def __init__(self, folder: Path, config: Config, received: list[int]) -> None:
         self.folder, self.config, self.received = folder, dataclasses.asdict(config), received
+
+    def begin(self, trainer: Trainer) -> None:
+        """Bring all files to where the trainer stands: a killed run may have written more, or half a line."""
+        self.write(trainer)
+        write_atomic(self.folder / "history.jsonl", "".join(map(_line, trainer.history)))
 
     def write(self, trainer: Trainer) -> None:
         save_checkpoint(self.folder / "checkpoint.safetensors", trainer, self.config)
@@ -129,11 +183,21 @@ class _Progress(Callback):
 
     def on_epoch(self, trainer: Trainer, row: Row) -> None:
         self.write(trainer)
+        path = self.folder / "history.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(_line(row))
+        except OSError as error:
+            raise FileError(f"{path}: cannot be written: {error.strerror}; go on with --resume") from None
         self.on_step(trainer)
 
     def on_end(self, trainer: Trainer) -> None:
         if trainer.stop:  # between two epochs' checkpoints
             self.write(trainer)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
 
 
 def _tired(trainer: Trainer, patience: int) -> bool:
@@ -175,7 +239,7 @@ def _go_on(folder: Path, trainer: Trainer, config: Config, rows: int) -> None:
     remove_leftovers(folder)
     if not path.exists() and not (folder / "model.safetensors").exists():
         return  # the run was ended before it had written its first
-    before = load_checkpoint(path, trainer)
+    before = dataclasses.asdict(Config()) | load_checkpoint(path, trainer)  # an older gpunn had fewer options
     for name, now in dataclasses.asdict(config).items():
         if name not in ("epochs", "device", "data_dir", "patience") and before.get(name) != now:
             raise FileError(
@@ -212,7 +276,9 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _summarize(config: Config, folder: Path, trainer: Trainer, rows: int, test: Dataset) -> dict[str, Any]:
+def _summarize(
+    config: Config, folder: Path, trainer: Trainer, rest: Dataset, test: Dataset, say: Callable[[str], None]
+) -> dict[str, Any]:
     history = trainer.history
     measured = trainer.evaluate(test)
     if not math.isfinite(measured["loss"]):
@@ -232,10 +298,13 @@ def _summarize(config: Config, folder: Path, trainer: Trainer, rows: int, test: 
         "test_loss": measured["loss"],
         "test_accuracy": measured.get("accuracy"),
         "seconds": seconds,
-        "samples_per_second": rows * trainer.epoch / seconds if seconds else None,
+        "samples_per_second": len(rest) * trainer.epoch / seconds if seconds else None,
         "versions": versions(),
         "blas": blas(),
     }
+    summary["scores"], lines = scores(trainer, rest, test)
+    if config.data not in ("digits", "mnist"):
+        say("\n".join(["", f"on the {len(test):,} rows to test on", *lines, ""]))
     write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_curves(history, folder / "curves.png")
     return summary
@@ -262,5 +331,7 @@ def evaluate(folder: str | Path, device: str | None = None, data_dir: str | None
     train, test = load_data(config)
     if list(train.classes) != net.about.get("classes"):
         raise DataError(f"{config.data}: the classes are not those that the network in {folder} was trained on")
+    if train.table is not None and net.about.get("table", train.table.about()) != train.table.about():
+        raise DataError(f"{config.data}: the table is not that which the network in {folder} was trained on")
     where = find_device(device or config.device, announce=False)
     return make_trainer(config, net, train, where).evaluate(test)

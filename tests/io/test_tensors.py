@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -156,3 +157,27 @@ def test_one_wrong_bit_in_the_numbers_is_found(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[len(whole) + place + 1 :])
         with pytest.raises(FileError, match="its numbers are not those that were written; use another copy"):
             read_tensors(path, "thing")
+
+
+def test_files_of_other_programs_are_named(tmp_path):
+    path = tmp_path / "a"
+    np.savez(path.with_suffix(".npz"), a=GRID)
+    for content, what in (
+        (path.with_suffix(".npz").read_bytes(), r"a zip archive, such as PyTorch's \.pt .*from_torch_state_dict"),
+        (pickle.dumps([1.0] * 9, protocol=4), "a pickle, which may run any program"),
+        (pickle.dumps([1.0] * 9, protocol=5), "a pickle, which may run any program"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras writes"),
+        (b"\x80\x02" + bytes(20), "not a safetensors file, or a damaged one"),
+        (save({"fc1.weight": GRID}), "a safetensors file that gpunn did not write; .*from_torch_state_dict"),
+        (bfloat16("fc1.weight"), "a safetensors file that gpunn did not write; .*from_torch_state_dict"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(FileError, match=f"/a: {what}") as error:
+            read_tensors(path, "network")
+        assert "\n" not in str(error.value)
+
+
+def bfloat16(name):
+    """A safetensors file of numbers that NumPy has no data type for."""
+    head = json.dumps({name: {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    return len(head).to_bytes(8, "little") + head + bytes(4)

@@ -28,9 +28,14 @@ def test_every_option_comes_back_from_toml(tmp_path):
     config = Config(
         data="digits",
         data_dir="d",
+        drop=[],
+        missing="mean",
+        image_size=[],
         task="classification",
+        model="mlp",
         hidden=[3, 20],
         activation="tanh",
+        dropout=0.25,
         loss="sigmoid",
         optimizer="sgd",
         lr=1e-07,
@@ -52,6 +57,15 @@ def test_every_option_comes_back_from_toml(tmp_path):
     assert list(tomllib.loads(config.to_toml())) == [f.name for f in dataclasses.fields(Config)]
 
 
+@pytest.mark.parametrize(
+    "options", [{"data": "a.csv", "drop": ['a "b"', "c,d"], "missing": "drop"}, {"data": "d", "image_size": [8, 9]}]
+)
+def test_options_of_data_of_ones_own_come_back_from_toml(tmp_path, options):
+    config = Config.of(options)
+    (tmp_path / "config.toml").write_bytes(config.to_toml().encode())
+    assert Config.read(tmp_path / "config.toml") == config
+
+
 def test_no_hidden_layers_come_back_from_toml(tmp_path):
     (tmp_path / "config.toml").write_text(Config.of({"hidden": []}).to_toml())
     assert Config.read(tmp_path / "config.toml").hidden == []
@@ -63,6 +77,13 @@ def test_no_hidden_layers_come_back_from_toml(tmp_path):
 def test_defaults_suit_the_data(data, hidden, batch_size):
     config = Config.of({"data": data})
     assert (config.hidden, config.batch_size) == (hidden, batch_size)
+
+
+@pytest.mark.parametrize(("model", "dropout"), [("cnn", 0.3), ("lenet", 0.0)])
+def test_defaults_suit_the_model(model, dropout):
+    config = Config.of({"data": "mnist", "model": model})
+    assert (config.hidden, config.dropout, config.batch_size) == ([], dropout, 128)
+    assert Config.of({"model": model, "dropout": 0.1}).dropout == 0.1
 
 
 def test_configs_share_no_list():
@@ -110,10 +131,22 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"optimizer": "SGD"}, "optimizer 'SGD' is not known; expected sgd, adam, adamw, nadam, adamax, rmsprop"),
         ({"dtype": "float16"}, "dtype 'float16' is not known; expected float32, float64"),
-        ({"loss": "hinge"}, "loss 'hinge' is not known; expected softmax"),
+        ({"loss": "kl"}, "loss 'kl' is not known; expected softmax"),
         ({"data": "a\udcff.csv"}, "data must be text in Unicode"),
         ({"momentum": 0.9}, "momentum goes with optimizer sgd, and optimizer is adam"),
+        ({"model": "vgg"}, "model 'vgg' is not known; expected mlp, cnn, lenet"),
+        ({"model": "cnn", "hidden": [5]}, "hidden, activation and init go with model mlp, and cnn has its own"),
+        ({"model": "cnn", "activation": "tanh"}, "activation and init go with model mlp"),
+        ({"model": "lenet", "init": "he"}, "and lenet has its own: leave it out"),
+        ({"dropout": 1.0}, "dropout must be below 1, got 1.0"),
         ({"target": "y"}, "target names a column of a .csv file, and data is 'digits'"),
+        ({"drop": "y"}, "drop must be a list of texts, got 'y'"),
+        ({"data": "x.csv", "drop": ["a\udcff"]}, "drop must be text in Unicode"),
+        ({"drop": ["y"]}, "drop names a column of a .csv file, and data is 'digits'"),
+        ({"missing": "refuse"}, "missing refuse is for a .csv file, and data is 'digits'"),
+        ({"data": "x.csv", "missing": "zero"}, "missing 'zero' is not known; expected mean, drop, refuse"),
+        ({"data": "x.npz", "image_size": [8, 8]}, "image_size is for pictures in folders, and data is 'x.npz'"),
+        ({"data": "x", "image_size": [8]}, r"image_size must be a height and a width from 1 to 4096, got \[8\]"),
         ({"task": "regression"}, "task regression goes with a file of your own: digits has classes"),
     ],
 )

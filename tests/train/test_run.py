@@ -14,13 +14,14 @@ from gpunn import datasets, environment
 from gpunn.data import Dataset
 from gpunn.data.batches import as_input
 from gpunn.errors import DataError, Diverged, FileError, OptionError
-from gpunn.io.tensors import read_tensors
+from gpunn.io.tensors import read_tensors, write_tensors
+from gpunn.layers import Dropout, Linear
 from gpunn.plot import draw_curves
 from gpunn.train import recipe, run
 from gpunn.train.config import Config
 from gpunn.train.table import EpochTable
 
-FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "model.safetensors", "summary.json"]
+FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "history.jsonl", "model.safetensors", "summary.json"]
 SMALL = {"hidden": [8], "epochs": 4, "batch_size": 32, "lr": 3e-3, "device": "cpu"}  # of digits: 41 steps an epoch
 RNG = np.random.default_rng(0)
 
@@ -65,8 +66,10 @@ def contents(folder):
     for row in [about, *about["history"]]:
         row.pop("seconds")
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-    for row in rows:
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    for row in [*rows, *lines]:
         row.pop("seconds")
+    assert lines == about["history"]
     return (
         (folder / "model.safetensors").read_bytes(),
         {name: (array.dtype, array.tobytes()) for name, array in tensors.items()},
@@ -143,6 +146,9 @@ def test_every_option_of_the_config_makes_a_difference():
             {"activation": "tanh"},
             {"loss": "sigmoid"},
             {"loss": "focal"},
+            {"loss": "hinge"},
+            {"dropout": 0.2},
+            {"model": "cnn", "hidden": []},
             {"optimizer": "sgd"},
             {"lr": 0.1},
             {"weight_decay": 0.1},
@@ -485,6 +491,122 @@ def test_a_folder_without_a_run_is_named(folder):
     for use in (resume, run.open_run, run.evaluate):
         with pytest.raises(FileError, match=f"^{folder}: there is no run in this folder"):
             use(folder)
+
+
+# --- logs
+
+
+def test_history_jsonl_grows_and_is_mended_when_a_killed_run_goes_on():
+    options = SMALL | {"schedule": "constant"}
+    train(options | {"epochs": 2})
+    path = Path("run/history.jsonl")
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    path.write_text(path.read_text() + lines[0] + '\n{"epoch": 4, "lo')  # written after the last checkpoint
+    before = path.stat().st_ino
+    resume("run", epochs=4)
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2, 3, 4]
+    assert path.read_text().splitlines()[:2] == lines
+    after = path.stat().st_ino
+    assert before != after  # replaced as a whole at the start, and then only added to
+    resume("run", epochs=5)
+    train(options | {"epochs": 5}, "whole")
+    assert contents("run") == contents("whole")
+
+
+def test_a_live_chart_takes_the_place_of_the_table_on_a_terminal(monkeypatch, capsys):
+    run.train(Config.of(SMALL), "a", live=True)
+    out = capsys.readouterr().out
+    assert "note     a live chart is drawn on a terminal, and this is none: a line for each epoch instead" in out
+    assert "\x1b" not in out
+    monkeypatch.setattr(run.LiveChart, "possible", lambda: True)
+    run.train(Config.of(SMALL), "b", live=True)
+    out = capsys.readouterr().out
+    assert "valid accuracy  learning rate" not in out
+    assert "epoch 4 of 4  loss " in out
+    run.train(Config.of(SMALL), "c", live=True, quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+# --- convolutional networks, dropout
+
+
+def pictures(side=12, channels=1):
+    """Images with a bar across, a bar down, or none."""
+    x = np.random.default_rng(1).integers(0, 60, (90, side, side, channels)).astype("uint8")
+    y = np.arange(90) % 3
+    x[y == 1, 3:6] += 150
+    x[y == 2, :, 3:6] += 150
+    np.savez("images.npz", x=x, y=y)
+
+
+@pytest.mark.parametrize("model", ["cnn", "lenet"])
+def test_a_convolutional_network_learns_images_and_is_used_like_any_other(model):
+    pictures(channels=2)
+    options = {"data": "images.npz", "model": model, "epochs": 12, "lr": 5e-3, "batch_size": 16, "device": "cpu"}
+    folder, summary = train(options)
+    assert summary["test_accuracy"] == 1.0
+    assert run.evaluate(folder)["accuracy"] == 1.0
+    _, net = run.open_run(folder)
+    assert net.about["image_shape"] == [12, 12, 2]
+    assert sum(type(layer).__name__ == "Conv2d" for layer in net.layers) == (3 if model == "cnn" else 2)
+
+
+def test_a_convolutional_network_that_was_stopped_goes_on_to_the_bit(monkeypatch):
+    pictures()
+    options = {"data": "images.npz", "model": "cnn", "epochs": 3, "batch_size": 16, "device": "cpu"}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        interrupted(options)
+    resume("run")
+    train(options, "whole")
+    assert contents("run") == contents("whole")
+
+
+def test_pixels_and_quantities_of_any_range_pass_a_convolutional_network():
+    x = np.random.default_rng(2).uniform(0, 1000, (60, 8, 8))
+    np.savez("d.npz", x=x, y=x.mean(axis=(1, 2)) + 0.5)
+    _, net = run.open_run(train({"data": "d.npz", "model": "cnn", "dropout": 0.0, "epochs": 1})[0])
+    assert [type(layer).__name__ for layer in net.layers[:2]] == ["Standardize", "Reshape"]
+    assert net.about["white"] == pytest.approx(1000, rel=0.05)
+    assert 300 < net(x.reshape(60, 64).astype("float32")).mean() < 700  # around the mean of the targets
+
+
+def test_what_a_convolutional_network_is_not_for_is_refused_with_the_mend():
+    with pytest.raises(OptionError, match="model lenet is for larger images than those of 8x8; choose cnn or mlp"):
+        train({"model": "lenet"})
+    config = save("d.npz", np.random.default_rng(2).standard_normal((40, 4)), np.arange(40) % 2)
+    config.model = "cnn"
+    with pytest.raises(OptionError, match=r"model cnn is for images, and d\.npz holds rows of features; choose mlp"):
+        run.train(config, "b", quiet=True)
+    pictures(side=3)
+    with pytest.raises(OptionError, match="model cnn is for larger images than those of 3x3; choose mlp"):
+        train({"data": "images.npz", "model": "cnn"})
+
+
+@pytest.mark.parametrize(("model", "expected"), [("mlp", 2), ("cnn", 1), ("lenet", 2)])
+def test_dropout_stands_before_each_linear_layer_but_the_first_of_all(model, expected):
+    train = Dataset(np.ones((6, 144)), np.arange(6) % 2, (12, 12, 1), ("a", "b"))
+    options = {"model": model, "dropout": 0.25} | ({"hidden": [5, 4]} if model == "mlp" else {})
+    layers = recipe.make_network(Config.of(options), train).layers
+    found = [i for i, layer in enumerate(layers) if isinstance(layer, Dropout)]
+    assert len(found) == expected
+    assert all(layers[i].rate == 0.25 and isinstance(layers[i + 1], Linear) for i in found)
+
+
+def test_a_run_of_an_older_gpunn_that_had_fewer_options_goes_on():
+    options = SMALL | {"schedule": "constant"}
+    train(options, "whole")
+    folder, _ = train(options | {"epochs": 2})
+    later = ("model", "dropout")
+    tensors, about = read_tensors(folder / "checkpoint.safetensors", "checkpoint")
+    for name in later:
+        about["config"].pop(name)
+    write_tensors(folder / "checkpoint.safetensors", "checkpoint", tensors, about)
+    lines = (folder / "config.toml").read_text().splitlines(keepends=True)
+    (folder / "config.toml").write_text("".join(line for line in lines if not line.startswith(later)))
+    resume("run", epochs=4)
+    assert contents("run") == contents("whole")
 
 
 # --- data of one's own

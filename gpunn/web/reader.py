@@ -1,0 +1,112 @@
+"""What a network makes of a drawing, and what its layers say on the way."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gpunn.checks import instance
+from gpunn.data.image import centre, shrink
+from gpunn.device import to_host
+from gpunn.errors import DataError, OptionError
+from gpunn.layers import (
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    Identity,
+    Layer,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Softmax,
+)
+
+__all__ = ["Reader"]
+
+_SIDE = 280  # pixels of the longer side of a drawing
+_SILENT = Dropout | GaussianNoise | Identity | Flatten | Reshape  # at inference they change no number
+
+
+class Reader:
+    """A network that tells drawings apart.
+
+    `net.about` must say which "classes" it knows and the "image_shape" = (height, width, 1) of its inputs; "white" is
+    the value of full ink (1 if not said), and "box" how large the ink of its images is (see `gpunn.data.read_image`).
+    A drawing is an array (H, W) of bytes, 0 where there is no ink; `size` = (H, W). Raises OptionError for a network
+    that tells no classes, or does not take such images.
+    """
+
+    def __init__(self, net: Layer) -> None:
+        self.net = instance("a network", net, Layer)
+        about = net.about
+        if not about.get("classes") or "image_shape" not in about:
+            raise OptionError(
+                "the page is for networks that tell images apart, and this one does not say so: before gn.save, give it "
+                'net.about = {"classes": [...], "image_shape": [28, 28, 1], "white": 1.0, "box": 20}'
+            )
+        self.classes = [str(name) for name in about["classes"]]
+        height, width, *channels = map(int, about["image_shape"])
+        if channels != [1]:
+            raise OptionError(f"drawings have one channel, and the network takes images of {about['image_shape']}")
+        self.image = height, width
+        self.white, self.box = float(about.get("white", 1.0)), about.get("box")
+        longer = max(height, width)
+        self.size = round(_SIDE * height / longer), round(_SIDE * width / longer)
+        self.steps = dict(net.children()) if type(net) is Sequential else {type(net).__name__.lower(): net}
+        last = list(self.steps.values())[-1] if self.steps else None
+        # a network without an output function gives scores, unless its last layer is that function
+        self.output = net.output or (Identity() if isinstance(last, Softmax | Sigmoid) else Softmax())
+        self.shape = self._input_shape()
+        self.shown = [name for name, layer in self.steps.items() if not isinstance(layer, _SILENT)]
+        answer, _, *layers = self.read(np.ones(self.size, np.uint8))  # also compiles what is to be compiled
+        if answer.shape != (len(self.classes),):
+            raise OptionError(f"the network gives {answer.shape} numbers for {len(self.classes)} classes")
+        self.shapes = [array.shape for array in layers]
+
+    def _input_shape(self) -> tuple[int, ...]:
+        """The shape of one input: a row of pixels, or an image for a network that begins with a convolution."""
+        for shape in ((math.prod(self.image),), (*self.image, 1)):
+            try:
+                self.net.output_shape(shape)
+            except ValueError as error:  # a ShapeError
+                reason = error
+            else:
+                return shape
+        raise OptionError(f"the network does not take images of {self.image}: {reason}")
+
+    def prepare(self, drawing: np.ndarray) -> np.ndarray:
+        """The picture (h, w) that the network sees, from 0 to 1. Raises DataError for a drawing without ink."""
+        if not drawing.any():
+            raise DataError("there is no ink on this drawing")
+        ink = drawing.astype(np.float64) / 255.0
+        if self.box is not None:
+            return centre(ink, self.box, self.image)
+        return shrink(ink, [(0, n) for n in ink.shape], self.image)
+
+    def read(self, drawing: np.ndarray) -> list[np.ndarray]:
+        """[the share of each class, the picture that the network sees, what each layer of `shown` makes of it]."""
+        picture = self.prepare(drawing)
+        store = self.net.store
+        x = store.device.asarray((picture * self.white).reshape(1, *self.shape), store.dtype)
+        layers = []
+        for name, layer in self.steps.items():
+            x = layer.infer(x)
+            if name in self.shown:
+                layers.append(x)
+        return [to_host(self.output.infer(x))[0], picture, *(to_host(y)[0] for y in layers)]
+
+    def description(self) -> dict[str, Any]:
+        """What the page has to know, in JSON's types. `layers` are those that `read` shows, in its order."""
+        parameters = sum(param.size for param in self.net.params().values())
+        return {
+            "classes": self.classes,
+            "size": self.size,
+            "image": self.image,
+            "box": self.box,
+            "white": self.white,
+            "parameters": parameters,
+            "layers": [
+                {"name": name, "type": type(self.steps[name]).__name__, "shape": shape}
+                for name, shape in zip(self.shown, self.shapes, strict=True)
+            ],
+        }
