@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import ops
 from gpunn.kernels.cpu.threads import split
-from gpunn.ops._op import reference
 
 __all__ = ["TWINS", "relu"]
 
-ROW, LEAST = 64, 1 << 20  # numbers in a row that are worth it; for each thread
+WORTH_IT, ROW = 1 << 12, 64  # numbers in the array, and in each of its rows
+LEAST = 1 << 20  # numbers for each thread
 
 
 def relu(x: np.ndarray) -> np.ndarray:
     """`gpunn.ops.relu` for NumPy arrays."""
-    if x.ndim < 2 or x.size < ROW * len(x):
-        return reference(ops.relu)(x)
+    if x.size < WORTH_IT or x.ndim < 2 or x.size < ROW * len(x):
+        return np.maximum(x, 0.0)
     zeros = _zeros(x.shape[1:], x.dtype)
     if x.size < 2 * LEAST:
         return np.maximum(x, zeros)

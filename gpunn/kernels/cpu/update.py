@@ -17,7 +17,7 @@ from gpunn.ops import update
 __all__ = ["TWINS"]
 
 BLOCK = 1 << 17  # elements: five arrays of float32 take 2.5 MiB
-LEAST = 1 << 17  # elements for each thread
+LEAST = 1 << 18  # elements for each thread
 
 
 def _in_blocks(op: Any) -> Callable[..., None]:

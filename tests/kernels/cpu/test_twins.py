@@ -73,6 +73,7 @@ def test_activations(name, dtype, shape):
 @pytest.mark.parametrize("shape", [(100,), (3, 5), (3, 64), (9, 4, 40), (0, 70), (2, 0)])
 @pytest.mark.parametrize("long", [False, True])
 def test_relu(shape, dtype, long, monkeypatch, two_threads):
+    monkeypatch.setattr(activation, "WORTH_IT", 1)
     if long:
         monkeypatch.setattr(activation, "LEAST", 32)
     x = rng.standard_normal(shape).astype(dtype)

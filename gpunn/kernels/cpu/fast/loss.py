@@ -67,7 +67,10 @@ def softmax(z: np.ndarray) -> np.ndarray:
         return reference(ops.softmax)(z)
     y = np.empty(z.shape, F)
     rows, out = z.reshape(-1, z.shape[-1]), y.reshape(-1, z.shape[-1])
-    split(lambda part: _softmax(rows[part], out[part]), rows.shape[0], max(1, LEAST // z.shape[-1]))
+    if z.size < 2 * LEAST:
+        _softmax(rows, out)
+    else:
+        split(lambda part: _softmax(rows[part], out[part]), rows.shape[0], max(1, LEAST // z.shape[-1]))
     return y
 
 
