@@ -9,6 +9,7 @@ Where a step cannot be captured, training goes on as usual, with a warning that 
 """
 
 import functools
+import itertools
 import math
 import traceback
 import warnings
@@ -63,15 +64,18 @@ class Graphs:
             batch = functools.partial(batches.batch, t.batch, order, epoch)
             step = self._step(key, batch, inputs, rows)
             if step is not None:
-                yield functools.partial(self._replay, step, order, first, len(batches) - t.batch)
+                yield functools.partial(self._replay, key, batch, order[first:], len(batches) - t.batch)
             elif not self.off:
                 yield functools.partial(t._advance, *batch())
 
-    def _replay(self, step: "Step", order: Array, first: int, batches: int) -> None:
-        t = self.trainer
-        if not step.is_sent(t):
-            alike = min(batches, TABLE, max(1, (order.shape[0] - first) // step.rows))
-            step.send(t, order[first : first + alike * step.rows], alike)
+    def _replay(self, key: Key, batch: Callable[[], Pair], order: Array, batches: int) -> None:
+        """Take a step by its graph; `order` and `batches` are those that are left of the epoch."""
+        t, step = self.trainer, self._steps[key]
+        count = min(batches, TABLE, order.shape[0] // step.rows)
+        if not (step.is_sent(t) or step.send(t, order, count)):
+            del self._steps[key]
+            t._advance(*batch())
+            return
         t.losses.add(step.losses, step.rows, at=step.replay(t))
         t.batch += 1
 
@@ -86,8 +90,9 @@ class Graphs:
             step = self._step(key, lambda: (t._scaled(x), y), _Given(x, y, t), None)
             if step is None:
                 return None
-            if not step.is_sent(t):
-                step.send(t, None, TABLE)
+            if not step.send(t, None, TABLE):
+                del self._steps[key]
+                return None
         step.inputs.x[...], step.inputs.y[...] = x, y  # type: ignore[attr-defined]
         return step.losses[step.replay(t)]
 
@@ -174,14 +179,20 @@ class Step:
             and self.options == vars(t.optimizer)
         )
 
-    def send(self, t: "Trainer", rows: Array | None, count: int) -> None:
-        """Send the numbers of the next `count` steps; `rows` are those of their batches."""
-        noted = [constants_of(t.optimizer, t.net.store, done) for done in range(t.steps, t.steps + count)]
-        if any(names != self.names for names, _ in noted):
-            raise CaptureError("the optimiser does not make the same updates in every step")
-        self.losses = self.tables.send(t.steps, np.stack([c for _, c in noted]), rows)
-        self.rates = [t.optimizer.learning_rate(done) for done in range(t.steps, t.steps + count)]
-        self.options, self.next, self.left = dict(vars(t.optimizer)), t.steps, count
+    def send(self, t: "Trainer", rows: Array | None, count: int) -> bool:
+        """Send the numbers of the next steps, `count` at most; the first of `rows` are those of their batches.
+
+        Returns False, and sends nothing, where the optimiser makes other updates now than when this was captured.
+        """
+        coming = range(t.steps, t.steps + count)
+        noted = (constants_of(t.optimizer, t.net.store, done) for done in coming)
+        alike = [constants for _, constants in itertools.takewhile(lambda one: one[0] == self.names, noted)]
+        if alike:
+            rows = None if rows is None else rows[: len(alike) * self.rows]
+            self.losses = self.tables.send(t.steps, np.stack(alike), rows)
+            self.rates = [t.optimizer.learning_rate(done) for done in coming[: len(alike)]]
+            self.options, self.next, self.left = dict(vars(t.optimizer)), t.steps, len(alike)
+        return bool(alike)
 
     def replay(self, t: "Trainer") -> int:
         """Take the trainer's next step; returns the place of its loss in `losses`."""
@@ -233,7 +244,8 @@ def captured(t: "Trainer", batch: Callable[[], Pair], inputs: Callable[[Array], 
         go_back()
         was = [0.0 * wanted[0][0], *before]
         for want in wanted:
-            step.send(t, rows, 1)
+            if not step.send(t, rows, 1):
+                raise CaptureError("the optimiser does not make the same updates in every step")
             step.replay(t)
             if any(_differ(xp, *three) for three in zip([step.losses[0], *kept], want, was, strict=True)):
                 raise CaptureError("it did not give the numbers that the step itself gives, when it was tried")

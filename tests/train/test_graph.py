@@ -213,9 +213,10 @@ class Meddle(gn.Callback):
         [lambda t: setattr(t.optimizer, "scale", 0.1), lambda t: setattr(t.optimizer, "scale", 1.0)],
         [lambda t: setattr(t.optimizer, "beta1", 0.5), lambda t: setattr(t.optimizer, "beta1", 0.9)],
         [lambda t: setattr(t.optimizer, "lr", gn.schedules.Constant(0.01)), lambda t: None],
+        [lambda t: setattr(t.optimizer, "weight_decay", 0.1), lambda t: setattr(t.optimizer, "weight_decay", 0.0)],
         [lambda t: t.net.load_state_dict({n: a * 0.9 for n, a in t.net.state_dict().items()})],
     ],
-    ids=["scale", "beta1", "lr", "weights"],
+    ids=["scale", "beta1", "lr", "decay", "weights"],
 )
 def test_what_a_callback_changes_counts_from_the_next_step(fake_gpu, changes):
     ends_alike(
@@ -237,10 +238,12 @@ def test_what_a_callback_changes_counts_from_the_next_step(fake_gpu, changes):
     ],
 )
 def test_what_is_changed_between_fits_is_in_new_graphs(fake_gpu, change):
+    data = fake_gpu.device.asarray(X), fake_gpu.device.asarray(LABELS)  # the same arrays, or graphs would be new anyway
+
     def fit(t):
-        t.fit((X, LABELS), epochs=2, batch_size=8)
+        t.fit(data, epochs=2, batch_size=8)
         change(t)
-        return t.fit((X, LABELS), epochs=2, batch_size=8)
+        return t.fit(data, epochs=2, batch_size=8)
 
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, optimizer=gn.Adam(0.05)), fit)
 
