@@ -638,7 +638,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_very_same_weights():
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     subprocess.run([*GPUNN, *line, "--out", "whole"], check=True, capture_output=True)
-    for name in ("model.safetensors", "config.toml"):
+    for name in ("model.safetensors", "config.toml", "histograms.safetensors"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
     assert not list(Path("run").glob(".*"))
 

@@ -14,7 +14,18 @@ import numpy as np
 from gpunn import metrics
 from gpunn.device import to_host
 from gpunn.errors import DataError, ShapeError
-from gpunn.plot.style import COLOURS, LINES, as_percent, finish, name_of, new_figure, plain, show_images
+from gpunn.plot.style import (
+    COLOURS,
+    LINES,
+    as_percent,
+    finish,
+    framed,
+    name_of,
+    new_figure,
+    only_whole_numbers,
+    plain,
+    show_images,
+)
 
 __all__ = ["confusion", "mistakes", "predictions", "residuals", "roc"]
 
@@ -36,16 +47,19 @@ def confusion(y: Any, answers: Any, *, classes: Sequence[str] = (), path: str | 
     C = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(C, dtype=bool)
-    size = min(9.0, 3.2 + 0.42 * C)
-    figure = new_figure(size + 1.2, size)
+    size = min(9.0, max(4.6, 3.2 + 0.42 * C))
+    figure = new_figure(size + 1.7, size)
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     axes = figure.subplots()
-    for map_name, of_these, label in ((RIGHT, diagonal, "share of the row: right"), (WRONG, ~diagonal, "wrong")):
+    for map_name, of_these, label in (
+        (WRONG, ~diagonal, "wrong (share of the row)"),
+        (RIGHT, diagonal, "right (share of the row)"),
+    ):
         top = max(float(shares[of_these].max()), 1e-3)
-        axes.imshow(np.ma.array(shares, mask=~of_these), cmap=map_name, vmin=0.0, vmax=top)
-        bar = figure.colorbar(ScalarMappable(Normalize(0.0, top), map_name), ax=axes, shrink=0.42, pad=0.02)
+        axes.imshow(np.ma.array(shares, mask=~of_these | (counts == 0)), cmap=map_name, vmin=0.0, vmax=top)
+        bar = figure.colorbar(ScalarMappable(Normalize(0.0, top), map_name), ax=axes, shrink=0.6, pad=0.02)
         bar.set_label(label)
         as_percent(bar.ax.yaxis)
         if C <= _MANY:
@@ -54,9 +68,9 @@ def confusion(y: Any, answers: Any, *, classes: Sequence[str] = (), path: str | 
                 axes.text(
                     j, i, f"{counts[i, j]}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
                 )
-    names = [name_of(c, classes, 14) for c in range(C)]
+    names = [name_of(c, classes, 18) for c in range(C)]
     every = -(-C // 40)
-    long = C > _MANY or max(map(len, names)) > 3
+    long = C > _MANY or C * max(map(len, names)) > 40
     axes.set_xticks(range(0, C, every), names[::every], rotation=90 if long else 0, fontsize=9 if C <= _MANY else 7)
     axes.set_yticks(range(0, C, every), names[::every], fontsize=9 if C <= _MANY else 7)
     axes.set_xlabel("answer of the network")
@@ -112,7 +126,9 @@ def roc(y: Any, probabilities: Any, *, classes: Sequence[str] = (), path: str | 
     if zoomed:
         panels[1].set_xlim(-0.002, 0.2)
         panels[1].set_ylim(0.8, 1.002)
-        panels[1].set_title("the upper left corner of it", fontsize="medium")
+        panels[1].set_xticks(np.arange(0.0, 0.21, 0.05))
+        panels[1].set_yticks(np.arange(0.8, 1.01, 0.05))
+        panels[1].set_title("the upper left corner", fontsize="medium")
     return finish(figure, path)
 
 
@@ -163,15 +179,16 @@ def mistakes(
         return finish(figure, path)
     columns = min(8, len(worst))
     rows = -(-len(worst) // columns)
-    figure = new_figure(max(1.35 * columns, 4.0), 1.75 * rows + 0.4)
+    figure = new_figure(max(1.3 * columns, 4.0), 1.62 * rows + 0.35)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for k, (axes, row) in enumerate(zip(grid.flat, worst, strict=False)):
         show_images(axes, as_picture(x[row].reshape(shape)), cmap="gray_r")
+        framed(axes)
         true, answer = (name_of(c, classes, 12) for c in (labels[row], said[row]))
         text = f"said {answer} {_percent(p_said[k])}\ntrue {true} {_percent(p_true[k])}"
-        axes.set_title(text, fontsize=8, loc="left", family="DejaVu Sans")
+        axes.set_title(text, fontsize=8, loc="left")
     figure.suptitle(f"{heading}: what the network said, and the truth", fontsize="medium")
     return finish(figure, path)
 
@@ -225,7 +242,7 @@ def _points(y: Any, answers: Any, names: Sequence[str], path: str | Path | None,
         grid = figure.subplots(-(-C // columns), columns, squeeze=False).reshape(-1, 1)
         for row in grid[C:]:
             row[0].set_axis_off()
-    some = {"s": 14, "alpha": 0.6, "color": COLOURS[0], "linewidths": 0}
+    some = {"s": 14 if len(true) > 200 else 30, "alpha": 0.6, "color": COLOURS[0], "linewidths": 0}
     for c, row in enumerate(grid[:C]):
         of = f" of {plain(names[c])}" if c < len(names) else f" {c}" if true.shape[1] > 1 else ""
         axes = row[0]
@@ -238,6 +255,7 @@ def _points(y: Any, answers: Any, names: Sequence[str], path: str | Path | None,
             row[1].hist(left, bins=min(40, max(5, len(left) // 8)), orientation="horizontal", color=COLOURS[0])
             row[1].axhline(0.0, color=COLOURS[6], linewidth=1)
             row[1].set_xlabel("examples")
+            only_whole_numbers(row[1].xaxis)
             row[1].grid(alpha=0.3)
         else:
             both = np.concatenate([true[:, c], said[:, c]])

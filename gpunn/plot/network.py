@@ -29,7 +29,17 @@ from gpunn.layers import (
     Standardize,
 )
 from gpunn.plot.answers import as_picture
-from gpunn.plot.style import COLOURS, as_percent, finish, mosaic, name_of, new_figure, only_whole_numbers, show_images
+from gpunn.plot.style import (
+    COLOURS,
+    as_percent,
+    finish,
+    framed,
+    mosaic,
+    name_of,
+    new_figure,
+    only_whole_numbers,
+    show_images,
+)
 
 __all__ = ["activations", "diagram", "filters", "weights"]
 
@@ -56,9 +66,9 @@ def weights(
     if shape and math.prod(shape) != W.shape[1]:
         raise ShapeError(f"the first Linear layer has {W.shape[1]} inputs, and an image of {shape} has other pixels")
     shown = W[:count]
-    of_all = f" of the first {len(shown)} of {len(W)} units" if len(shown) < len(W) else f" of all {len(W)} units"
+    of_all = f"the first {len(shown)} of {len(W)} units" if len(shown) < len(W) else f"all {len(W)} units"
     if shape:
-        return _tiles(shown.reshape(-1, *shape), f"weights of the first layer{of_all}", path)
+        return _tiles(shown.reshape(-1, *shape), f"weights of the first layer, {of_all}", path)
     figure = new_figure(min(10.0, 3.0 + 0.25 * W.shape[1]), min(8.0, 1.8 + 0.2 * len(shown)))
     axes = figure.subplots()
     top = _top(shown)
@@ -66,7 +76,7 @@ def weights(
     figure.colorbar(drawn, ax=axes, label="weight", extend="both")
     axes.set_xlabel("input")
     axes.set_ylabel("unit")
-    axes.set_title(f"weights of the first layer{of_all}", fontsize="medium")
+    axes.set_title(f"weights of the first layer, {of_all}", fontsize="medium")
     only_whole_numbers(axes.xaxis)
     only_whole_numbers(axes.yaxis)
     return finish(figure, path)
@@ -102,7 +112,7 @@ def _tiles(images: np.ndarray, title: str, path: str | Path | None, columns: int
     else:
         sheet = mosaic(images.mean(axis=3), columns)
     height, width = sheet.shape[:2]
-    scale = 7.0 / max(height, width)
+    scale = 5.6 / max(height, width)
     figure = new_figure(max(4.5, scale * width + 1.3), max(2.2, scale * height + 0.5))
     axes = figure.subplots()
     drawn = show_images(axes, sheet, cmap=_SIGNED, vmin=-top, vmax=top)
@@ -143,9 +153,9 @@ def activations(
         steps.pop()  # which is the answer
     if len(steps) > 11:
         steps = [steps[i] for i in np.linspace(0, len(steps) - 1, 11).round().astype(int)]
-    columns = min(4, len(steps) + 1)
-    rows = -(-(len(steps) + 1) // columns)
-    figure = new_figure(2.6 * columns, 2.75 * rows)
+    rows = -(-(len(steps) + 1) // 5)
+    columns = -(-(len(steps) + 1) // rows)
+    figure = new_figure(2.1 * columns + 0.3, 2.55 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axes in grid:
         axes.set_axis_off()
@@ -163,6 +173,7 @@ def _step(axes: Any, name: str, values: np.ndarray, image_shape: tuple[int, ...]
     if name == "input" and (values.ndim == 3 or image_shape):
         picture = values.reshape(image_shape) if image_shape else values
         show_images(axes, as_picture(picture), cmap="gray_r")
+        framed(axes)
         text = f"{picture.shape[0]}x{picture.shape[1]} pixels"
     elif values.ndim == 3:
         features = np.moveaxis(values, 2, 0)[:16]
@@ -170,6 +181,16 @@ def _step(axes: Any, name: str, values: np.ndarray, image_shape: tuple[int, ...]
         show_images(axes, mosaic(features), cmap=_SIGNED, vmin=-top, vmax=top)
         h, w, n = values.shape
         text = f"{n} features of {h}x{w}" + (", 16 shown" if n > 16 else "")
+    elif values.size <= 16:
+        values = values.reshape(-1)
+        axes.set_axis_on()
+        axes.barh(range(values.size), values, color=[COLOURS[1] if value > 0 else COLOURS[0] for value in values])
+        axes.axvline(0.0, color="#999999", linewidth=0.8)
+        axes.invert_yaxis()
+        axes.set_yticks(range(values.size))
+        axes.tick_params(labelsize=8)
+        axes.set_box_aspect(1)
+        text = f"{values.size} {'numbers' if name == 'input' else 'units'}"
     else:
         values = values.reshape(-1)
         columns = math.ceil(math.sqrt(values.size))
@@ -185,17 +206,18 @@ def _bars(axes: Any, answer: np.ndarray, classes: Sequence[str], *, probabilitie
     """The answer, a bar for each output."""
     shown = np.arange(answer.size) if answer.size <= 12 else np.sort(np.argsort(-answer, kind="stable")[:12])
     best = int(answer.argmax())
-    colours = [COLOURS[1] if c == best and answer.size > 1 else COLOURS[0] for c in shown]
+    colours = [COLOURS[1] if c == best and probabilities and answer.size > 1 else COLOURS[0] for c in shown]
     axes.barh(range(len(shown)), answer[shown], color=colours)
     axes.set_yticks(range(len(shown)), [name_of(int(c), classes, 12) for c in shown], fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
     axes.invert_yaxis()
+    axes.set_box_aspect(1)
     largest = name_of(best, classes, 12)
     if probabilities:
         axes.set_xlim(0, 1)
         as_percent(axes.xaxis)
         axes.set_xticks([0, 0.5, 1])
-    what = f"{largest}, {answer[best]:.1%}" if probabilities else f"{largest} is the largest"
+    what = f"{largest}, {answer[best]:.1%}" if probabilities else f"{answer.size} numbers"
     axes.set_title("answer\n" + (what if answer.size > 1 else _short(answer[0])), fontsize=8)
 
 
@@ -211,7 +233,7 @@ def diagram(net: Layer, *, input_shape: Sequence[int] | None = None, path: str |
     edges = len(stages) - 1
     per_row = min(edges, 6) or 1
     rows = -(-edges // per_row) or 1
-    figure = new_figure(1.9 * per_row + 1.1, 2.7 * rows)
+    figure = new_figure(1.9 * per_row + 1.1, 2.5 * rows)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_xlim(-0.35, per_row + 0.35)
@@ -266,7 +288,7 @@ def _stages(net: Layer, shape: Shape) -> list[tuple[Shape, list[str], int]]:
             stages[-1] = (shape, [*last[1], name], last[2] + size)
     if pending[0]:
         stages.append((shape, *pending))
-    if net.output is not None:
+    if net.output is not None and not isinstance(net.output, Identity):
         last = stages[-1]
         stages[-1] = (last[0], [*last[1], type(net.output).__name__], last[2])
     return stages
@@ -296,7 +318,7 @@ def _place(axes: Any, x: float, y: float, shape: Shape) -> None:
             axes.add_patch(
                 Rectangle(corner, 0.26, 0.34, facecolor="#d9e8f3", edgecolor=COLOURS[0], linewidth=1, zorder=3)
             )
-    axes.text(x, y - 0.31, label, ha="center", va="top", fontsize=8.5, weight="bold")
+    axes.text(x, y - 0.31, label, ha="center", va="top", fontsize=8.5 if len(label) <= 12 else 7, weight="bold")
 
 
 def _connect(axes: Any, x: float, y: float, before: Shape, after: Shape) -> None:

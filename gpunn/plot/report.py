@@ -164,7 +164,7 @@ def _classes(run: Run) -> Section:
     counts = metrics.confusion_matrix(y, p, classes=len(classes))
     wrong = [(counts[i, j], i, j) for i in range(len(counts)) for j in range(len(counts)) if i != j and counts[i, j]]
     often = sorted(wrong, key=lambda each: (-each[0], each[1:]))[:3]
-    top = "; ".join(f"{classes[i]} taken for {classes[j]} {n} time{'s' if n > 1 else ''}" for n, i, j in often)
+    top = "; ".join(f"{classes[i]} taken for {classes[j]} ({n} time{'s' if n > 1 else ''})" for n, i, j in often)
     most = f" Most often: {top}." if top else " All answers are right."
     text = f"Each row is a true class. Blue fields are right answers, orange ones mistakes.{most}"
     pictures = _picture(
@@ -199,8 +199,8 @@ def _classes(run: Run) -> Section:
     rows.append(["<b>mean of the classes</b>", *(f"{value:.4f}" for value in mean), f"{n.sum():,}"])
     table = _table(["class", "precision", "recall", "F1", "examples"], rows, left=1)
     note = (
-        "<p class=note>Precision: of those taken for the class, the share that is. Recall: of the class, the share that "
-        "was found. F1 is the harmonic mean of the two.</p>"
+        "<p class=note>Precision: of those taken for the class, the share that is. Recall: of the class, the share "
+        "that was found. F1 is the harmonic mean of the two.</p>"
     )
     heading = f"Each of the {len(classes)} classes"
     table = _folded(heading, note + table) if len(classes) > 20 else f"<h3>{heading}</h3>{note}{table}"
@@ -326,7 +326,8 @@ def _page(run: Run, sections: list[Section]) -> str:
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><p class=over>{escape(name)}</p><h1>{escape(headline)}</h1><p class=below>{escape(below)}</p></header>\n"
+        f"<header><p class=over>{escape(name)}</p><h1>{escape(headline)}</h1>"
+        f"<p class=below>{escape(below)}</p></header>\n"
         f"<dl class=cards>{cards}</dl>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -340,9 +341,7 @@ def _headline(run: Run, name: str) -> tuple[str, str]:
     y, a = to_host(run.test.y).reshape(n, -1), run.answers
     error = metrics.root_mean_squared_error(y, a)
     spread = float(np.mean(np.std(y, axis=0)))
-    below = (
-        f"on {n:,} test examples: typical error {error:.4g} (root mean square), where the values spread by {spread:.4g}"
-    )
+    below = f"on {n:,} test examples; typical error {error:.4g} (root mean square), the values spread by {spread:.4g}"
     return f"R² = {_r2(y, a)}", below
 
 
@@ -358,7 +357,7 @@ def _cards(run: Run) -> Iterable[tuple[str, str]]:
         yield "mean absolute error", f"{metrics.mean_absolute_error(y, run.answers):.4g}"
     yield "epochs", f"{done}" if done == run.config.epochs else f"{done} of {run.config.epochs}"
     if summary.get("best_epoch"):
-        yield "best epoch", f"{summary['best_epoch']}"
+        yield "best epoch, on validation", f"{summary['best_epoch']}"
     yield "parameters", f"{run.net.store.size:,}"
     if done:
         yield "training time", _duration(sum(run.history["seconds"]))
@@ -382,8 +381,8 @@ def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode()
     width, height = picture.size
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-        f'alt="{escape(picture.alt)}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
+        f'<figure><div class=picture><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'alt="{escape(picture.alt)}"></div><figcaption>{escape(picture.caption)}</figcaption></figure>'
     )
 
 
@@ -417,7 +416,7 @@ def _number(name: str, value: float | None) -> str:
 def _setting(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return f"{value}" if value != "" else "(by the data)"
+    return f"{value}" if value != "" else "not set"
 
 
 def _duration(seconds: float) -> str:
@@ -430,7 +429,7 @@ _STYLE = """\
 :root { color-scheme: light dark; --paper: #f6f7f9; --card: #ffffff; --ink: #16202b; --soft: #5a6775; --line: #dfe4ea;
   --accent: #0072b2; --bar: #d6e8f4; }
 @media (prefers-color-scheme: dark) { :root { --paper: #11161c; --card: #1a2129; --ink: #e8edf2; --soft: #9fb0c0;
-  --line: #2c3742; --accent: #6cb8e6; --bar: #23445a; } figure img { filter: brightness(.93); } }
+  --line: #2c3742; --accent: #6cb8e6; --bar: #23445a; } .picture { filter: brightness(.93); } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -443,13 +442,15 @@ h1 { margin: 0; font-size: clamp(2.2rem, 7vw, 3.6rem); line-height: 1.1; letter-
 h2 { margin: 0 0 16px; font-size: 1.5rem; letter-spacing: -.01em; }
 h3 { margin: 28px 0 8px; font-size: 1.05rem; }
 section { margin-top: 56px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 12px; margin: 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
+.cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 0; }
+.card { flex: 1 1 120px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 dt { color: var(--soft); font-size: .85rem; }
 dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 figure { margin: 0 0 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
-figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff; }
+.picture { overflow-x: auto; padding: 12px; background: #fff; }
+.picture img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+@media (max-width: 640px) { .picture img { min-width: 520px; } }
 figcaption { padding: 12px 16px; border-top: 1px solid var(--line); color: var(--soft); font-size: .95rem;
   overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }

@@ -25,12 +25,12 @@ def histograms(
 ) -> Any:
     """How the numbers of each parameter are spread, epoch by epoch: a panel each, a column of colour for an epoch.
 
-    The darker, the more numbers of the parameter have that value, compared with the most frequent value of the same
-    epoch; drawn is the middle 99 % of all. `kind` is "value", or "gradient" for dL/dw in the last step of each epoch.
-    After one epoch it is a histogram with bars. `names` says which parameters ("linear1.W"), otherwise all, and of
-    more than twelve the first twelve that are no biases. Returns a matplotlib Figure, written to `path` as PNG where
-    there is one. Raises OptionError for names and kinds that are not known and where no epoch was kept, GpunnError
-    without matplotlib.
+    The darker, the more numbers of the parameter have that value; drawn is the middle 99 % of them. `kind` is "value",
+    or "gradient" for dL/dw in the last step of each epoch: gradients shrink by far, so the axis is wide enough for
+    four of five epochs. After one epoch it is a histogram with bars. `names` says which parameters ("linear1.W"),
+    otherwise all, and of more than twelve the first twelve that are no biases. Returns a matplotlib Figure, written to
+    `path` as PNG where there is one. Raises OptionError for names and kinds that are not known and where no epoch was
+    kept, GpunnError without matplotlib.
     """
     if kind not in ("value", "gradient"):
         raise OptionError(f"kind must be 'value' or 'gradient', got {kind!r}")
@@ -38,6 +38,8 @@ def histograms(
     columns = 2 if len(names) > 1 else 1
     rows = -(-len(names) // columns)
     figure = new_figure(5.0 * columns, 2.3 * rows + 0.4)
+    from matplotlib.colors import PowerNorm
+
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
         axes.set_axis_off()
@@ -52,18 +54,18 @@ def histograms(
             axes.bar(edges[:-1], counts[0], np.diff(edges), align="edge", color=COLOURS[0])
             axes.set_xlabel(label)
             axes.set_ylabel("how many")
+            axes.locator_params(axis="x", nbins=5)
             continue
-        edges, shares = regridded(counts, ends)
+        edges, shares = regridded(counts, ends, of_epochs=1.0 if kind == "value" else 0.8)
         drawn = axes.pcolormesh(
             _between(np.asarray(kept.epochs, dtype=float)),
             edges,
-            (shares / np.maximum(shares.max(axis=1, keepdims=True), 1e-12)).T,
+            shares.T,
             cmap="Blues",
-            vmin=0.0,
-            vmax=1.0,
+            norm=PowerNorm(0.5, vmin=0.0, vmax=float(np.quantile(shares, 0.99)) or 1.0),
             rasterized=True,
         )
-        axes.axhline(0.0, color=COLOURS[1], linewidth=0.6)
+        axes.axhline(0.0, color="#888888", linewidth=0.6, linestyle=":")
         axes.set_ylim(edges[0], edges[-1])
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
@@ -71,22 +73,25 @@ def histograms(
         only_whole_numbers(axes.xaxis)
     if drawn is not None:
         bar = figure.colorbar(drawn, ax=grid, shrink=0.6 if rows > 1 else 0.9, aspect=30)
-        bar.set_label("frequency, 1 for the most\nfrequent value of the epoch", fontsize="small")
+        bar.set_ticks([0.0, drawn.norm.vmax], labels=["none", "most"], fontsize="small")
+        bar.set_label("how many of the numbers", fontsize="small")
     return finish(figure, path)
 
 
-def regridded(counts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Histograms (E, B) between `ends` (E, 2) on one grid, that of the middle 99 % of all: edges (R + 1,), (E, R).
+def regridded(counts: np.ndarray, ends: np.ndarray, of_epochs: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Histograms (E, B) between `ends` (E, 2) on one grid: its edges (R + 1,), and the shares (E, R) in each piece.
 
-    What is given for each epoch and each piece of the grid is the share of the numbers that lie in it.
+    The grid reaches over the middle 99 % of the numbers of each epoch, for the part `of_epochs` that needs the least.
     """
     own = [np.linspace(low, high, counts.shape[1] + 1) for low, high in ends]
     below = [np.append(0.0, np.cumsum(row)) / max(row.sum(), 1.0) for row in counts]
-    fine = np.linspace(ends[:, 0].min(), ends[:, 1].max(), 4001)
-    mean = np.mean([np.interp(fine, *pair) for pair in zip(own, below, strict=True)], axis=0)
-    low, high = fine[max(int(np.searchsorted(mean, 0.005)) - 1, 0)], fine[min(int(np.searchsorted(mean, 0.995)), 4000)]
+    both = list(zip(own, below, strict=True))
+    middle = np.array([np.interp((0.005, 0.995), share, edges) for edges, share in both])
+    low, high = np.quantile(middle[:, 0], 1.0 - of_epochs), np.quantile(middle[:, 1], of_epochs)
+    if not low < high:
+        low, high = middle.min(), middle.max()
     edges = np.linspace(low, high, _ROWS + 1)
-    return edges, np.array([np.diff(np.interp(edges, *pair)) for pair in zip(own, below, strict=True)])
+    return edges, np.array([np.diff(np.interp(edges, *pair)) for pair in both])
 
 
 def norms(kept: Histograms, *, names: Sequence[str] | None = None, path: str | Path | None = None) -> Any:
