@@ -2,9 +2,9 @@
 
     python examples/decision_boundary.py [film.gif]
 
-Each point belongs to one of two interleaving half circles. No straight line parts them; the hidden layers bend one until
-it does. The film shows the plane in the colours of the answers after every second epoch. Needs matplotlib, the extra
-"plot".
+Each point belongs to one of two interleaving half circles. No straight line parts them; the hidden layers bend one
+until it does. The film shows the plane in the colours of the answers after every second epoch. Needs matplotlib, the
+extra "plot".
 """
 
 import sys

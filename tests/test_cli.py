@@ -232,6 +232,7 @@ def files():
         (4, "file: there is no run in this folder", "evaluate file"),
         (4, "nowhere: there is no run in this folder", "predict nowhere x.png"),
         (4, "nowhere: there is no run in this folder", "summary --run nowhere"),
+        (2, "required: RUN", "plot"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_cause(gpunn_, code, message, line):
@@ -566,7 +567,7 @@ def test_version_and_help(gpunn_):
     assert gpunn_("--version") == (0, [f"gpunn {gpunn.__version__}"], [])
     code, out, _ = gpunn_("--help")
     assert code == 0
-    for name in ("train", "evaluate", "predict", "summary", "gradcheck", "info", "bench"):
+    for name in ("train", "evaluate", "predict", "plot", "summary", "gradcheck", "info", "bench"):
         assert any(line.split()[:1] == [name] for line in out)
         assert gpunn_(name, "--help")[0] == 0
 

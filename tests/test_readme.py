@@ -65,6 +65,8 @@ def place(tmp_path_factory):
 
 @pytest.mark.parametrize("command", commands())
 def test_the_commands_run(command, place, monkeypatch, request):
+    if command.startswith("gpunn plot"):
+        pytest.importorskip("matplotlib")
     if "mnist" in command:
         request.getfixturevalue("data_dir")
     monkeypatch.chdir(place)
@@ -87,6 +89,7 @@ def test_all_commands_are_found():
         "gradcheck",
         "info",
         "bench",
+        "plot",
     }
 
 

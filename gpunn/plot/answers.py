@@ -23,6 +23,7 @@ from gpunn.plot.style import (
     name_of,
     new_figure,
     only_whole_numbers,
+    percent,
     plain,
     show_images,
 )
@@ -124,10 +125,11 @@ def roc(y: Any, probabilities: Any, *, classes: Sequence[str] = (), path: str | 
         axes.set_ylim(0.0, 1.01)
     panels[0].legend(frameon=False, fontsize="small", loc="lower right", title="class" if len(shown) > 1 else None)
     if zoomed:
-        panels[1].set_xlim(-0.002, 0.2)
-        panels[1].set_ylim(0.8, 1.002)
-        panels[1].set_xticks(np.arange(0.0, 0.21, 0.05))
-        panels[1].set_yticks(np.arange(0.8, 1.01, 0.05))
+        size = 0.2 if areas[worst[0]] < 0.995 else 0.05
+        panels[1].set_xlim(-0.01 * size, size)
+        panels[1].set_ylim(1.0 - size, 1.0 + 0.01 * size)
+        panels[1].set_xticks(np.linspace(0.0, size, 5))
+        panels[1].set_yticks(np.linspace(1.0 - size, 1.0, 5))
         panels[1].set_title("the upper left corner", fontsize="medium")
     return finish(figure, path)
 
@@ -187,7 +189,7 @@ def mistakes(
         show_images(axes, as_picture(x[row].reshape(shape)), cmap="gray_r")
         framed(axes)
         true, answer = (name_of(c, classes, 12) for c in (labels[row], said[row]))
-        text = f"said {answer} {_percent(p_said[k])}\ntrue {true} {_percent(p_true[k])}"
+        text = f"said {answer} {percent(p_said[k])}\ntrue {true} {percent(p_true[k])}"
         axes.set_title(text, fontsize=8, loc="left")
     figure.suptitle(f"{heading}: what the network said, and the truth", fontsize="medium")
     return finish(figure, path)
@@ -285,7 +287,3 @@ def _labels(y: Any) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] > 1:
         return y.argmax(axis=1)
     return y.reshape(-1).astype(np.int64)
-
-
-def _percent(p: float) -> str:
-    return f"{p:.0%}" if 0.01 <= p <= 0.99 else f"{p:.1%}" if p >= 0.001 else "<0.1%"

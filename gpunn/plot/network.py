@@ -38,6 +38,7 @@ from gpunn.plot.style import (
     name_of,
     new_figure,
     only_whole_numbers,
+    percent,
     show_images,
 )
 
@@ -217,7 +218,7 @@ def _bars(axes: Any, answer: np.ndarray, classes: Sequence[str], *, probabilitie
         axes.set_xlim(0, 1)
         as_percent(axes.xaxis)
         axes.set_xticks([0, 0.5, 1])
-    what = f"{largest}, {answer[best]:.1%}" if probabilities else f"{answer.size} numbers"
+    what = f"{largest}, {percent(float(answer[best]))}" if probabilities else f"{answer.size} numbers"
     axes.set_title("answer\n" + (what if answer.size > 1 else _short(answer[0])), fontsize=8)
 
 

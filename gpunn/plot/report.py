@@ -110,7 +110,7 @@ def _read_history(path: Path) -> History:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise FileError(f"{path}: cannot be read as the history of a run: {error}; use another copy") from None
     return History(rows)
 
@@ -267,7 +267,7 @@ def _network(run: Run) -> Section:
             f"The weights of the first layer, {what}.",
             lambda: weights(net, image_shape=test.image_shape),
         )
-    of = f", which is {test.classes[int(test.y[0])]}" if test.classes else ""
+    of = f" (true class: {test.classes[int(test.y[0])]})" if test.classes else ""
     pictures += _picture(
         "activations",
         f"What the first test example{of} becomes, layer after layer. Red numbers are above 0, blue ones below; each "
@@ -443,7 +443,8 @@ h2 { margin: 0 0 16px; font-size: 1.5rem; letter-spacing: -.01em; }
 h3 { margin: 28px 0 8px; font-size: 1.05rem; }
 section { margin-top: 56px; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 0; }
-.card { flex: 1 1 120px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
+.card { flex: 1 1 120px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  padding: 12px 16px; }
 dt { color: var(--soft); font-size: .85rem; }
 dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 figure { margin: 0 0 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;

@@ -112,7 +112,8 @@ def norms(kept: Histograms, *, names: Sequence[str] | None = None, path: str | P
             axes.plot(kept.epochs, kept.norms[kind, name], label=plain(name), marker=marker, **style)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.set_yscale("log")
+        if any(kept.norms[kind, name].max() > 0.0 for name in names):  # not of a network whose gradients are all 0
+            axes.set_yscale("log")
         axes.grid(alpha=0.3)
         only_whole_numbers(axes.xaxis)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -25,6 +25,7 @@ __all__ = [
     "name_of",
     "new_figure",
     "only_whole_numbers",
+    "percent",
     "plain",
     "png",
     "show_images",
@@ -67,6 +68,13 @@ def plain(text: object, length: int = 24) -> str:
     """A text as it is, cut to `length`: matplotlib would take $ for the beginning of a formula."""
     shown = " ".join(str(text).split())
     return (shown if len(shown) <= length else shown[: length - 1] + "…").replace("$", r"\$")
+
+
+def percent(p: float) -> str:
+    """A probability as people read it: never 100 % or 0 % of what is only nearly so."""
+    if 0.001 <= p < 0.9995:
+        return f"{p:.0%}" if 0.01 <= p <= 0.99 else f"{p:.1%}"
+    return "<0.1%" if p < 0.5 else ">99.9%"
 
 
 def name_of(c: int, classes: Sequence[str], length: int = 24) -> str:

@@ -38,7 +38,7 @@ def test_the_examples_lie_on_top_each_class_with_a_shape_of_its_own():
     points = [c for c in figure.axes[0].collections if c.get_label() in "abc"]
     assert [c.get_label() for c in points] == ["a", "b", "c"]
     for c, drawn in enumerate(points):
-        np.testing.assert_array_equal(drawn.get_offsets(), X[Y == c])
+        np.testing.assert_array_equal(drawn.get_offsets(), X[c == Y])
         np.testing.assert_allclose(drawn.get_facecolors()[0, :3], to_rgb(COLOURS[c]))
     assert len({len(drawn.get_paths()[0].vertices) for drawn in points}) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
@@ -97,7 +97,7 @@ def trained(epochs, **options):
 
 
 def test_a_film_has_a_picture_for_every_epoch_asked_for(tmp_path):
-    film, trainer = trained(7, every=3)
+    film, _ = trained(7, every=3)
     assert film.epochs == [3, 6]
     assert film.figure(0).axes[0].get_title() == "epoch 3"
     film.save(tmp_path / "f.gif", seconds=0.25)

@@ -69,6 +69,7 @@ def look(page):
     """The page, with what must be so of every report."""
     text = Path(page).read_text(encoding="utf-8")
     found = Page(text)
+    text = re.sub(r'(src="data:image/png;base64,)[A-Za-z0-9+/=]*"', r'\1"', text)
     assert text.startswith("<!DOCTYPE html>")
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<script|<link|<iframe|javascript:", text)
     for image in found.images:
@@ -184,7 +185,7 @@ def test_what_is_not_as_it_was_is_named():
     np.savez("d.npz", x=x, y=y)
     train("d.npz", "--epochs", "1")
     Path("file").touch()
-    with pytest.raises(FileError, match="file: cannot be made: .*; name another with --out"):
+    with pytest.raises(FileError, match=r"file: cannot be made: .*; name another with --out"):
         report("run", "file")
     np.savez("d.npz", x=x, y=y + 1)
     with pytest.raises(DataError, match="the classes are not those"):
@@ -192,7 +193,7 @@ def test_what_is_not_as_it_was_is_named():
     np.savez("d.npz", x=x, y=y)
     for content in ("epoch,loss\n1,many\n", "epoch\n1,2,3\n"):
         Path("run/history.csv").write_text(content)
-        with pytest.raises(FileError, match="run/history.csv: cannot be read as the history"):
+        with pytest.raises(FileError, match=r"run/history\.csv: cannot be read as the history"):
             report("run")
 
 

@@ -86,7 +86,7 @@ def test_names_can_be_chosen_and_of_many_the_biases_are_left_out():
 
 def test_what_is_not_known_is_named():
     found = kept(1)
-    with pytest.raises(OptionError, match="parameter 'linear9.W' is not known; expected some of linear1.W, "):
+    with pytest.raises(OptionError, match=r"parameter 'linear9\.W' is not known; expected some of linear1\.W, "):
         gn.plot.histograms(found, names=["linear9.W"])
     with pytest.raises(OptionError, match="kind must be 'value' or 'gradient', got 'grad'"):
         gn.plot.histograms(found, "grad")

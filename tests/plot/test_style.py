@@ -56,6 +56,22 @@ def test_long_names_are_cut_and_classes_without_names_are_numbers():
     assert [style.name_of(c, ["cat"]) for c in (0, 1)] == ["cat", "1"]
 
 
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (1.0, ">99.9%"),
+        (0.9996, ">99.9%"),
+        (0.9994, "99.9%"),
+        (0.5, "50%"),
+        (0.004, "0.4%"),
+        (0.0004, "<0.1%"),
+        (0.0, "<0.1%"),
+    ],
+)
+def test_what_is_nearly_sure_is_not_said_to_be_sure(p, text):
+    assert style.percent(p) == text
+
+
 def test_a_mosaic_is_in_reading_order():
     images = np.arange(1, 6)[:, None, None] * np.ones((5, 2, 3))
     sheet = style.mosaic(images, 2)

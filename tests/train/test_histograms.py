@@ -117,7 +117,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     trainer_on().fit((X, Y), epochs=2, callbacks=kept)
     kept.epochs = [1, 2, 3]
     kept.save(path)
-    with pytest.raises(FileError, match="does not describe histograms: 2 rows of linear1.W"):
+    with pytest.raises(FileError, match=r"does not describe histograms: 2 rows of linear1\.W"):
         gn.Histograms.load(path)
 
 
