@@ -135,8 +135,8 @@ def activations(
 
     x is one row, without the batch axis. Images and the features that convolutions make of them are shown as pictures
     (at most 16 features), other numbers as a sheet with unit 0 at the upper left, in reading order: red above 0, blue
-    below, white at 0. Layers that only lay out or drop numbers are left out. The answer, last, has a bar for each
-    output: of more than twelve, the twelve largest.
+    below, white at 0. Layers that only lay out or drop numbers are left out, and of more than eleven steps eleven are
+    chosen at even distances. The answer, last, has a bar for each output: of more than twelve, the twelve largest.
     """
     shape = tuple(image_shape or net.about.get("image_shape") or ())
     classes = net.about.get("classes", ()) if classes is None else classes
@@ -234,7 +234,8 @@ def diagram(net: Layer, *, input_shape: Sequence[int] | None = None, path: str |
     edges = len(stages) - 1
     per_row = min(edges, 6) or 1
     rows = -(-edges // per_row) or 1
-    figure = new_figure(1.9 * per_row + 1.1, 2.5 * rows)
+    lines = max(len(layers) for _, layers, _ in stages)
+    figure = new_figure(1.9 * per_row + 1.1, max(2.5, 0.62 * lines) * rows)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_xlim(-0.35, per_row + 0.35)

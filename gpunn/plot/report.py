@@ -319,7 +319,7 @@ def _page(run: Run, sections: list[Section]) -> str:
     body.append(
         "<section><h2>Settings and environment</h2><div class=columns>"
         f"<div><h3>Settings</h3>{_table(['option', 'value'], settings, left=2)}</div>"
-        f"<div><h3>Environment</h3>{_table(['', ''], _environment(run), left=2)}</div></div></section>"
+        f"<div><h3>Environment</h3>{_table(['what', 'value'], _environment(run), left=2)}</div></div></section>"
     )
     title = escape(f"{name}: {headline}")
     return (
@@ -380,8 +380,9 @@ def _environment(run: Run) -> list[list[str]]:
 def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode()
     width, height = picture.size
+    kind = "picture broad" if width > 640 else "picture"  # these would be too small to read on a telephone
     return (
-        f'<figure><div class=picture><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure><div class="{kind}"><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
         f'alt="{escape(picture.alt)}"></div><figcaption>{escape(picture.caption)}</figcaption></figure>'
     )
 
@@ -451,7 +452,7 @@ figure { margin: 0 0 20px; background: var(--card); border: 1px solid var(--line
   overflow: hidden; }
 .picture { overflow-x: auto; padding: 12px; background: #fff; }
 .picture img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-@media (max-width: 640px) { .picture img { min-width: 520px; } }
+@media (max-width: 640px) { .broad img { min-width: 560px; } }
 figcaption { padding: 12px 16px; border-top: 1px solid var(--line); color: var(--soft); font-size: .95rem;
   overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }

@@ -159,8 +159,16 @@ def test_the_diagram_says_sizes_layers_and_parameters():
 
 @pytest.mark.parametrize(
     "net",
-    [gn.mlp([2] * 20), gn.Sequential(), gn.Sequential(gn.ReLU()), gn.Residual(gn.Linear(3, 3)), gn.Linear(2, 1), cnn()],
-    ids=["deep", "empty", "no sizes", "residual", "a layer", "no image shape"],
+    [
+        gn.mlp([2] * 20),
+        gn.Sequential(gn.Linear(2, 2), *[gn.ReLU()] * 9),
+        gn.Sequential(),
+        gn.Sequential(gn.ReLU()),
+        gn.Residual(gn.Linear(3, 3)),
+        gn.Linear(2, 1),
+        cnn(),
+    ],
+    ids=["deep", "many layers in one stage", "empty", "no sizes", "residual", "a layer", "no image shape"],
 )
 def test_any_network_has_a_diagram(net):
     png(gn.plot.diagram(net))
