@@ -10,7 +10,7 @@ Every gradient is derived by hand and stands beside its function in `gpunn.ops`.
 """
 
 from gpunn import _start  # noqa: F401  # isort: skip  # first, because it loads NumPy
-from gpunn import data, init, layers, losses, metrics, models, ops, optim, schedules
+from gpunn import data, init, layers, losses, metrics, models, ops, optim, plot, schedules
 from gpunn.data import Batches, Dataset, datasets
 from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host
 from gpunn.errors import *  # noqa: F403
@@ -41,6 +41,7 @@ from gpunn.train import (
     AverageWeights,
     Callback,
     EpochTable,
+    Histograms,
     History,
     MaxNorm,
     Plateau,
@@ -72,6 +73,7 @@ __all__ = [
     "EpochTable",
     "FocalLoss",
     "Hinge",
+    "Histograms",
     "History",
     "Huber",
     "KLDivergence",
@@ -112,6 +114,7 @@ __all__ = [
     "namespace",
     "ops",
     "optim",
+    "plot",
     "save",
     "save_checkpoint",
     "schedules",

@@ -183,6 +183,14 @@ def _draw(run: str, port: int, browser: bool, device: str) -> int:
     return 0
 
 
+def _plot(run: str, out: str | None, data_dir: str | None) -> int:
+    from gpunn.plot.report import report
+
+    page, pictures = report(run, out, data_dir)
+    print(f"{len(pictures)} pictures in {page.parent / 'pictures'}, and all of them with the numbers in {page}")
+    return 0
+
+
 def _summary(run: str | None, **options: Any) -> int:
     from gpunn.train.recipe import load_data, make_network
     from gpunn.train.run import open_run
@@ -399,6 +407,12 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--port", type=int, default=8000, metavar="N", help="(default: %(default)s; 0: any that is free)")
     draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
     draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
+
+    plot = commands.add_parser("plot", help="draw a run: pictures, and a report in one HTML file")
+    plot.set_defaults(command=_plot)
+    plot.add_argument("run", metavar="RUN", help="a run folder")
+    plot.add_argument("--out", metavar="DIR", help="where pictures and report go (default: the run folder)")
+    plot.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
     summary = commands.add_parser("summary", help="the layers of a network and their sizes")
     summary.set_defaults(command=_summary)

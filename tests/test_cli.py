@@ -239,6 +239,7 @@ def files():
         (4, "file: there is no run in this folder", "evaluate file"),
         (4, "nowhere: there is no run in this folder", "predict nowhere x.png"),
         (4, "nowhere: there is no run in this folder", "summary --run nowhere"),
+        (2, "required: RUN", "plot"),
     ],
 )
 def test_an_error_is_one_line_that_names_the_cause(gpunn_, code, message, line):
@@ -725,7 +726,7 @@ def test_version_and_help(gpunn_):
     assert gpunn_("--version") == (0, [f"gpunn {gpunn.__version__}"], [])
     code, out, _ = gpunn_("--help")
     assert code == 0
-    for name in ("train", "evaluate", "predict", "summary", "gradcheck", "info", "bench"):
+    for name in ("train", "evaluate", "predict", "plot", "summary", "gradcheck", "info", "bench"):
         assert any(line.split()[:1] == [name] for line in out)
         assert gpunn_(name, "--help")[0] == 0
 
@@ -809,7 +810,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_very_same_weights():
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     subprocess.run([*GPUNN, *line, "--out", "whole"], check=True, capture_output=True)
-    for name in ("model.safetensors", "config.toml"):
+    for name in ("model.safetensors", "config.toml", "histograms.safetensors"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
     assert not list(Path("run").glob(".*"))
 

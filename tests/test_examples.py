@@ -84,6 +84,13 @@ def test_every_cure_for_overfitting_can_be_taken(data_dir, capsys):
     assert results.keys() == example.CURES.keys()
 
 
+def test_the_film_of_a_boundary_is_made(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert load("decision_boundary").main(str(tmp_path / "moons.gif"), epochs=30) > 0.95
+    assert (tmp_path / "moons.gif").read_bytes().startswith(b"GIF89a")
+    assert capsys.readouterr().out.endswith("moons.gif\n")
+
+
 def test_a_layer_of_ones_own_is_checked_and_learns(capsys):
     example = load("your_own_layer")
     assert example.main(epochs=60) > 0.8

@@ -32,7 +32,7 @@ def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     for block in blocks("python"):
         if "sklearn" not in block:  # which stands in those that need more than gpunn
             exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
     assert names["trainer"].evaluate(names["test"])["accuracy"] > 0.9
     assert float(names["value"]) < 2.0
     assert max(gn.gradcheck(names["Scale"](5), np.ones((2, 5))).values()) < 1e-8
@@ -82,6 +82,8 @@ def place(tmp_path_factory):
 
 @pytest.mark.parametrize("command", commands())
 def test_the_commands_run(command, place, monkeypatch, request):
+    if command.startswith("gpunn plot"):
+        pytest.importorskip("matplotlib")
     if "mnist" in command:
         request.getfixturevalue("data_dir")
     if command.startswith("gpunn export"):
@@ -112,6 +114,7 @@ def test_all_commands_are_found():
         "bench",
         "draw",
         "export",
+        "plot",
     }
 
 

@@ -1,6 +1,7 @@
 """Training: the loop, its history, its checkpoints."""
 
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
+from gpunn.train.histograms import Histograms
 from gpunn.train.history import History
 from gpunn.train.plateau import Plateau
 from gpunn.train.table import EpochTable
@@ -12,6 +13,7 @@ __all__ = [
     "AverageWeights",
     "Callback",
     "EpochTable",
+    "Histograms",
     "History",
     "MaxNorm",
     "Plateau",

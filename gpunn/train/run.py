@@ -24,6 +24,7 @@ from gpunn.layers import Layer, Linear
 from gpunn.plot import draw_curves
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
 from gpunn.train.config import Config
+from gpunn.train.histograms import Histograms
 from gpunn.train.history import Row
 from gpunn.train.live import LiveChart
 from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
@@ -98,7 +99,8 @@ def train(
             batch_size=config.batch_size,
             patience=config.patience or None,
             restore_best=bool(config.patience),
-            callbacks=[*shown, progress],
+            # what is kept of an epoch is written before its checkpoint, so that no epoch is missing when a run goes on
+            callbacks=[*shown, _histograms(folder, say), progress],
         )
         save(folder / "model.safetensors", trainer.net)
         if received:
@@ -198,6 +200,18 @@ class _Progress(Callback):
 
 def _line(row: Row) -> str:
     return json.dumps(row) + "\n"
+
+
+def _histograms(folder: Path, say: Callable[[str], None]) -> Histograms:
+    """What keeps the histograms of the run in this folder, those it has already among them."""
+    path = folder / "histograms.safetensors"
+    try:
+        found = Histograms.load(path) if path.exists() else Histograms()
+    except FileError as error:  # pictures are no reason not to train
+        say(f"note     {error}; histograms begin anew")
+        found = Histograms()
+    found.path = path
+    return found
 
 
 def _tired(trainer: Trainer, patience: int) -> bool:

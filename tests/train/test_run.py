@@ -19,9 +19,18 @@ from gpunn.layers import Dropout, Linear
 from gpunn.plot import draw_curves
 from gpunn.train import recipe, run
 from gpunn.train.config import Config
+from gpunn.train.histograms import Histograms
 from gpunn.train.table import EpochTable
 
-FILES = ["checkpoint.safetensors", "config.toml", "history.csv", "history.jsonl", "model.safetensors", "summary.json"]
+FILES = [
+    "checkpoint.safetensors",
+    "config.toml",
+    "histograms.safetensors",
+    "history.csv",
+    "history.jsonl",
+    "model.safetensors",
+    "summary.json",
+]
 SMALL = {"hidden": [8], "epochs": 4, "batch_size": 32, "lr": 3e-3, "device": "cpu"}  # of digits: 41 steps an epoch
 RNG = np.random.default_rng(0)
 
@@ -72,6 +81,7 @@ def contents(folder):
     assert lines == about["history"]
     return (
         (folder / "model.safetensors").read_bytes(),
+        (folder / "histograms.safetensors").read_bytes(),
         {name: (array.dtype, array.tobytes()) for name, array in tensors.items()},
         about,
         rows,
@@ -175,7 +185,7 @@ def test_runs_begun_in_one_second_have_folders_of_their_own():
 
 def test_a_run_of_no_epochs():
     folder, summary = train(SMALL | {"epochs": 0})
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert sorted(path.name for path in folder.iterdir()) == [f for f in FILES if f != "histograms.safetensors"]
     assert (folder / "history.csv").read_text() == ""
     assert (summary["train_loss"], summary["seconds"], summary["samples_per_second"]) == (None, 0.0, None)
 
@@ -237,7 +247,7 @@ def test_a_folder_with_something_in_it_is_left_alone():
 def test_a_folder_that_is_taken_away_during_the_run_is_named(monkeypatch):
     stop_at(monkeypatch, 50)
     monkeypatch.setattr(signal, "raise_signal", lambda _: Path("run").rename("elsewhere"))
-    with pytest.raises(FileError, match=r"run/checkpoint\.safetensors: cannot be written: No such file"):
+    with pytest.raises(FileError, match=r"run/histograms\.safetensors: cannot be written: No such file"):
         run.train(Config.of(SMALL), "run")
 
 
@@ -352,6 +362,16 @@ def test_a_run_can_be_stopped_again_and_again(monkeypatch):
     assert contents("part") == contents("whole")
 
 
+def test_damaged_histograms_do_not_keep_a_run_from_going_on(monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stop_at(patched, 100)
+        interrupted(SMALL)
+    Path("run/histograms.safetensors").write_bytes(b"damaged")
+    run.train(run.run_config("run"), resume="run")
+    assert "note     run/histograms.safetensors: not a safetensors file" in capsys.readouterr().out
+    assert Histograms.load("run/histograms.safetensors").epochs == [3, 4]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_says_how_to_go_on(monkeypatch, number, code):
     before = signal.getsignal(number)
@@ -404,7 +424,7 @@ def test_a_finished_run_goes_on_with_more_epochs():
     _, summary = resume(folder, epochs=6)
     assert summary["epochs"] == 6
     assert run.run_config(folder).epochs == 6
-    for mine, whole in zip(contents(folder)[:2], contents("whole")[:2], strict=True):
+    for mine, whole in zip(contents(folder)[:3], contents("whole")[:3], strict=True):
         assert mine == whole
 
 
