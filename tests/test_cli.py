@@ -237,7 +237,7 @@ def files():
         (4, "full: there is no run in this folder", "train --resume full"),
         (4, "nowhere: there is no run in this folder", "train --resume nowhere"),
         (4, "file: there is no run in this folder", "evaluate file"),
-        (4, "nowhere: there is no run in this folder", "predict nowhere x.png"),
+        (4, "nowhere: there is no such file", "predict nowhere x.png"),
         (4, "nowhere: there is no run in this folder", "summary --run nowhere"),
         (2, "required: RUN", "plot"),
     ],
