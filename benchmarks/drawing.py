@@ -23,12 +23,17 @@ import numpy as np
 
 import gpunn as gn
 from benchmarks.machine import describe
-from gpunn.cli import _open_network
+from gpunn.train.run import open_run
 from gpunn.web.export import to_html
 from gpunn.web.reader import Reader
 
 IMAGES, REPEATS = 1000, 5
 MOVES = 300
+
+
+def opened(run):
+    """The network in a run folder or a file."""
+    return gn.load(run) if Path(run).is_file() else open_run(run)[1]
 
 
 def redrawn(image, rng, side=280):
@@ -111,7 +116,7 @@ def answers(run):
     from tests.web.conftest import Page, chromium
 
     with tempfile.TemporaryDirectory() as folder:
-        to_html(_open_network(run), Path(folder) / "page.html")
+        to_html(opened(run), Path(folder) / "page.html")
         command = [sys.executable, "-m", "gpunn", "draw", run, "--port", "0", "--no-browser"]
         driver = chromium(Path(folder) / "chromium")
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -136,7 +141,7 @@ def main():
     options = parser.parse_args()
     results = json.loads(options.out.read_text())["networks"] if options.out and options.out.exists() else {}
     for run in options.runs:
-        net = _open_network(run)
+        net = opened(run)
         layers = [type(layer).__name__ for layer in net.children().values()]
         parameters = sum(param.size for param in net.params().values())
         row = results.setdefault(Path(run).stem, {"layers": layers, "parameters": parameters})

@@ -144,6 +144,7 @@ def test_the_pen_has_a_width(page):
 
 
 def test_a_finger_draws(page):
+    assert page.js("return getComputedStyle(paper).touchAction") == "none"  # or the page would scroll
     touch = page.driver.execute_cdp_cmd
     touch("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
