@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,8 @@ def _listen(port: int) -> socket.socket:
         raise OptionError(f"port must be from 0 to 65535, got {port}")
     # With the protocol named, asyncio sends small packets at once; otherwise each answer waits 40 ms for company
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use a minute ago is free
+    if os.name == "posix":  # a port that was in use a minute ago is free; elsewhere this would be to share it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
         listener.listen()
