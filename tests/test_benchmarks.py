@@ -6,7 +6,8 @@ import os
 import pytest
 
 import benchmarks.__main__ as command
-from benchmarks import cost, machine, scaling
+import gpunn as gn
+from benchmarks import cost, drawing, machine, scaling
 from benchmarks.peers import PEERS, Peer
 from benchmarks.plots import crossing, draw
 from benchmarks.process import ROOT, Gone, Process
@@ -346,3 +347,19 @@ def test_a_whole_run_writes_its_files(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command.main(["--only", "mpl"])
     assert "'mpl' is not known; expected some of mlp,cnn" in capsys.readouterr().err
+
+
+# --- drawings
+
+
+def test_digits_drawn_anew_are_read(monkeypatch):
+    pytest.importorskip("PIL")
+    monkeypatch.setattr(drawing, "REPEATS", 1)
+    train, _ = gn.datasets.digits()
+    net = gn.mlp([64, 64, 10], output="softmax")
+    gn.Trainer(net, optimizer=gn.Adam(3e-3), device="cpu").fit(train, epochs=10, batch_size=32, verbose=False)
+    net.about = {"classes": list("0123456789"), "image_shape": [8, 8, 1], "box": 8}
+    found = drawing.accuracy(net)
+    assert found["images"] == 359
+    assert found["clean"] > 0.95
+    assert found["clean"] - 0.04 < found["redrawn"] < 1.0

@@ -1,4 +1,4 @@
-"""Reading pictures for a network that was trained on images (needs Pillow, the extra "image")."""
+"""Pictures and drawings for a network that was trained on images. Reading files needs Pillow, the extra "image"."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -41,7 +41,8 @@ class Reader:
         about = net.about
         if not about.get("classes") or "image_shape" not in about:
             raise OptionError(
-                "the page is for networks that tell images apart, and this one does not say so: before gn.save, give it "
+                "the page is for networks that tell images apart, and this one does not say so: "
+                "before gn.save, give it "
                 'net.about = {"classes": [...], "image_shape": [28, 28, 1], "white": 1.0, "box": 20}'
             )
         self.classes = [str(name) for name in about["classes"]]

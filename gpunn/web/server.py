@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["STATIC", "app", "serve"]
 
 STATIC = Path(__file__).parent / "static"
 _LIMIT = 1_000_000  # bytes of a request; a drawing has 78,400
+_MISSING = "the page needs Starlette and uvicorn: pip install 'gpunn[web]'"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -34,11 +36,13 @@ def serve(net: Layer, port: int = 8000, *, browser: bool = True) -> None:
     Drawings are read by `net` where it is: on its device, with layers of your own. `browser` opens the page. Raises
     OptionError for a port that cannot be had, a network that is not for drawings, or where the extra "web" is missing.
     """
-    application = app(net)
     import webbrowser
 
-    import uvicorn
-
+    try:
+        import uvicorn
+    except ImportError:
+        raise OptionError(_MISSING) from None
+    application = app(net)
     listener = _listen(whole("port", port))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     print(f"draw on {address}   (Ctrl-C ends it)", flush=True)
@@ -57,7 +61,8 @@ def _listen(port: int) -> socket.socket:
         raise OptionError(f"port must be from 0 to 65535, got {port}")
     # With the protocol named, asyncio sends small packets at once; otherwise each answer waits 40 ms for company
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use a minute ago is free
+    if os.name == "posix":  # a port that was in use a minute ago is free; elsewhere this would be to share it
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
         listener.listen()
@@ -78,8 +83,8 @@ def app(net: Layer) -> Any:
         from starlette.requests import ClientDisconnect, Request
         from starlette.responses import FileResponse, PlainTextResponse, Response
         from starlette.routing import Route
-    except ImportError as error:
-        raise OptionError(f"the page needs {error.name}: pip install 'gpunn[web]'") from None
+    except ImportError:
+        raise OptionError(_MISSING) from None
     reader = Reader(net)
     description = json.dumps(reader.description())
     height, width = reader.size

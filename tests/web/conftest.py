@@ -66,7 +66,7 @@ class Page:
         """The mouse as the browser gets it from the system, at a place on the paper in pixels of the drawing."""
         left, top, scale = self.js(
             "const r = paper.getBoundingClientRect();"
-            "return [r.left + paper.clientLeft, r.top + paper.clientTop, paper.clientWidth / network.size[1]]"
+            "return [r.left + paper.clientLeft, r.top + paper.clientTop, paper.clientWidth / (network?.size[1] ?? 280)]"
         )
         self.driver.execute_cdp_cmd(
             "Input.dispatchMouseEvent",

@@ -144,6 +144,7 @@ def test_the_pen_has_a_width(page):
 
 
 def test_a_finger_draws(page):
+    assert page.js("return getComputedStyle(paper).touchAction") == "none"  # or the page would scroll
     touch = page.driver.execute_cdp_cmd
     touch("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
@@ -341,6 +342,17 @@ def test_a_server_that_has_ended_is_told_of(driver, open_page, digits):
     page.wait("return !document.getElementById('trouble').hidden")
     told = page.js("return document.getElementById('trouble').textContent")
     assert told.startswith("The server does not answer: has it ended? Start gpunn draw again")
+
+
+def test_a_page_that_knows_no_network_takes_no_drawing(open_page, folder):
+    to_html(network(), folder / "broken.html")
+    text = (folder / "broken.html").read_text(encoding="utf-8")
+    (folder / "broken.html").write_text(text.replace('id="weights">{', 'id="weights">{{'), encoding="utf-8")
+    page = open_page((folder / "broken.html").as_uri())
+    page.mouse("mousePressed", 100, 100)
+    page.js("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'z', ctrlKey: true}))")
+    assert "JSON" in page.js("return document.getElementById('trouble').textContent")
+    assert page.complaints() == []
 
 
 def test_classes_of_any_name_are_shown_as_text(open_page, folder):

@@ -1,4 +1,3 @@
-import os
 import re
 import signal
 import socket
@@ -136,9 +135,9 @@ def test_a_port_that_cannot_be_is_named(run, capsys, port):
     assert f"got {port}" in capsys.readouterr().err
 
 
-def test_what_is_not_installed_is_named(run, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "starlette", None)
-    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+@pytest.mark.parametrize("module", ["starlette.applications", "uvicorn"])
+def test_what_is_not_installed_is_named(run, capsys, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
     assert main(["draw", str(run), "--no-browser"]) == 2
-    assert "the page needs starlette" in capsys.readouterr().err
-    assert os.sep not in capsys.readouterr().err
+    expected = "gpunn: error: the page needs Starlette and uvicorn: pip install 'gpunn[web]'\n"
+    assert capsys.readouterr().err == expected

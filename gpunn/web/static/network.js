@@ -107,7 +107,8 @@ const layers = {
     const y = array(x.shape);
     for (let i = 0; i < x.data.length; i += n) {
       const row = x.data.subarray(i, i + n);
-      const powers = row.map((value) => Math.exp(value - Math.max(...row)));
+      const most = Math.max(...row);
+      const powers = row.map((value) => Math.exp(value - most));
       const sum = powers.reduce((a, b) => a + b, 0);
       y.data.set(powers.map((power) => power / sum), i);
     }

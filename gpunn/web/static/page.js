@@ -89,8 +89,9 @@ function drawing() {
 // --- mouse and touch
 
 function place(event) {
+  const { left, top } = paper.getBoundingClientRect();
   const scale = network.size[1] / paper.clientWidth;
-  return [event.offsetX * scale, event.offsetY * scale];
+  return [(event.clientX - left - paper.clientLeft) * scale, (event.clientY - top - paper.clientTop) * scale];
 }
 
 paper.addEventListener("pointerdown", (event) => {
@@ -175,7 +176,7 @@ $("undo").addEventListener("click", undo);
 $("clear").addEventListener("click", clear);
 $("width").addEventListener("input", movePen);
 document.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z") {
+  if (network && (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z") {
     event.preventDefault();
     undo();
   }
@@ -363,6 +364,7 @@ async function start() {
   paper.style.aspectRatio = `${width} / ${height}`;
   recolour();
   show();
+  document.querySelector("main").inert = false; // from here on there is something to draw for
   new ResizeObserver(fit).observe(paper);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
 }
