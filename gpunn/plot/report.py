@@ -100,16 +100,27 @@ def _open(folder: Path, data_dir: str | None) -> Run:
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # the run was stopped
-        summary = {}
+        summary = None
     history = _read_history(folder / "history.csv")
     answers = to_host(trainer.predict(test.x))
-    return Run(config, net, history, kept, summary, test, answers.reshape(len(test), -1), trainer.evaluate(test))
+    return Run(
+        config,
+        net,
+        history,
+        kept,
+        summary if isinstance(summary, dict) else {},
+        test,
+        answers.reshape(len(test), -1),
+        trainer.evaluate(test),
+    )
 
 
 def _read_history(path: Path) -> History:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
+        if rows and (missing := {"epoch", "loss", "seconds"} - rows[0].keys()):
+            raise ValueError(f"there is no column {min(missing)}")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise FileError(f"{path}: cannot be read as the history of a run: {error}; use another copy") from None
     return History(rows)

@@ -170,6 +170,7 @@ def test_a_run_that_was_stopped_and_has_no_histograms():
     for name in ("summary.json", "histograms.safetensors"):
         Path("run", name).unlink()
     config = Path("run/config.toml")
+    Path("run/summary.json").write_text("[]")
     config.write_text(config.read_text().replace("epochs = 2", "epochs = 5"))
     page, paths = report("run")
     assert drawn(paths) == {"curves", "confusion", "roc", "mistakes", "diagram", "weights", "activations"}
@@ -191,7 +192,7 @@ def test_what_is_not_as_it_was_is_named():
     with pytest.raises(DataError, match="the classes are not those"):
         report("run")
     np.savez("d.npz", x=x, y=y)
-    for content in ("epoch,loss\n1,many\n", "epoch\n1,2,3\n"):
+    for content in ("epoch,loss\n1,many\n", "epoch\n1,2,3\n", "epoch,seconds\n1,2\n"):
         Path("run/history.csv").write_text(content)
         with pytest.raises(FileError, match=r"run/history\.csv: cannot be read as the history"):
             report("run")
