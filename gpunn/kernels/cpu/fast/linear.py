@@ -24,7 +24,7 @@ from gpunn.kernels.cpu.fast._jit import jit
 from gpunn.kernels.cpu.fast.simd import AVX512, LANES, WIDE, copy, transpose, wide
 from gpunn.kernels.cpu.threads import enough, split
 
-__all__ = ["TWINS", "linear_backward"]
+__all__ = ["TWINS", "linear_backward", "product"]
 
 F = np.float32
 LARGE, FEWEST = 1 << 20, 16  # weights, rows of the batch
