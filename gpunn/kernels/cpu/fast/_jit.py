@@ -4,8 +4,8 @@ Each is a loop for one core, which leaves Python's lock; long arrays are divided
 threads would wait for work beside those of the matrix library, and on as many cores both would be slow: a product of
 128 x 784 x 512 and an update by Adam took 8.2 ms with them, and 1.0 ms with these.
 
-Numba compiles a function anew when its own file has changed, not when that of an `inner` one has: whoever changes
-`exp.py` or this file removes the *.nbi and *.nbc files in __pycache__.
+Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has: whoever
+changes `exp.py`, `simd.py` or this file removes the *.nbi and *.nbc files in __pycache__.
 """
 
 from collections.abc import Callable
