@@ -222,5 +222,9 @@ def gradcheck_cases() -> dict[str, Case]:
     def of_loss(loss: Loss, z: np.ndarray, y: np.ndarray) -> Case:
         return lambda backend: (loss, backend.asarray(z), backend.asarray(y))
 
+    def weighted(backend: Backend) -> tuple[Any, ...]:
+        loss, z, y = loss_cases()["SoftmaxCrossEntropy"]
+        return losses.Weighted(loss), backend.asarray(z), (backend.asarray(y), backend.asarray(np.arange(6.0)))
+
     cases = {name: of_layer(make, rng.standard_normal(shape)) for name, (make, shape) in layer_cases().items()}
-    return cases | {name: of_loss(*case) for name, case in loss_cases().items()}
+    return cases | {name: of_loss(*case) for name, case in loss_cases().items()} | {"Weighted": weighted}

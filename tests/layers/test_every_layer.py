@@ -32,7 +32,8 @@ def test_every_public_layer_and_loss_has_a_case():
     missing = {kind for kind in public if isinstance(kind, type)} - made
     assert missing == {gn.Layer, gn.Activation}
     checked = {type(loss) for loss, _, _ in loss_cases().values()}
-    assert {getattr(gn.losses, name) for name in gn.losses.__all__} - checked == {gn.Loss}
+    assert {getattr(gn.losses, name) for name in gn.losses.__all__} - checked == {gn.Loss, gn.losses.Weighted}
+    assert "Weighted" in gradcheck_cases()  # the gradient of one; tests/test_losses.py has it around every other loss
 
 
 @pytest.mark.parametrize("train", [False, True])
