@@ -91,6 +91,15 @@ class Table:
         return lines
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The name of each input: that of its column, and of a category "column = category"."""
+        return tuple(
+            name
+            for c in self.columns
+            for name in ([f"{c.name} = {text or '(missing)'}" for text in c.categories] if c.categories else [c.name])
+        )
+
+    @property
     def is_number(self) -> np.ndarray:
         """For each input whether it is a number, and not the 1 or 0 of a category: (D,)."""
         return np.repeat([not c.categories for c in self.columns], [c.width for c in self.columns])
