@@ -442,7 +442,9 @@ def read_rows(path: str | Path, table: Table) -> Rows:
             blocks.append((which[:, None] == np.arange(column.width)).astype(np.float64))
             if new := sorted({text for text, k in zip(texts, which, strict=True) if k < 0}):
                 listed = _cut(", ".join(map(_shown, new)), 80)
-                notes.append(f"column {name}: {int(np.sum(which < 0)):,} rows hold what was not learned: {listed}")
+                notes.append(
+                    f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold what was not learned: {listed}"
+                )
             continue
         values = np.array(
             [_value(text, f"{path}, line {n}: column {name}") for text, n in zip(texts, lines, strict=True)]

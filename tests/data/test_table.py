@@ -342,7 +342,7 @@ def test_what_is_made_up_is_noted(tmp_path):
     np.testing.assert_array_equal(rows.x, [[2, 0, 0, 0, 1], [1, 0, 0, 1, 1]])
     assert rows.notes == [
         "column 'a': 1 missing, taken as the mean 2",
-        "column 'c': 1 rows hold what was not learned: 'green'",
+        "column 'c': 1 of 2 rows hold what was not learned: 'green'",
     ]
 
 
