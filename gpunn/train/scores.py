@@ -10,6 +10,7 @@ from gpunn.data import Dataset
 __all__ = ["number", "scores"]
 
 _MOST_ROWS, _MOST_SQUARE = 30, 12  # classes in the table, and in the confusion matrix
+_LONGEST = 24  # letters of a name in them
 
 
 def scores(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[dict[str, Any], list[str]]:
@@ -36,16 +37,17 @@ def _of_classes(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[dic
         "confusion": confusion.tolist(),
     }
     lines = []
+    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names]
     if C <= _MOST_ROWS:
         cells = [["class", "precision", "recall", "F1", "rows"]]
         cells += [
-            [c["name"], *(f"{c[k]:.1%}" for k in ("precision", "recall", "f1")), f"{c['rows']:,}"]
-            for c in found["classes"]
+            [name, *(f"{c[k]:.1%}" for k in ("precision", "recall", "f1")), f"{c['rows']:,}"]
+            for name, c in zip(shown, found["classes"], strict=True)
         ]
         lines += _table(cells)
     if C <= _MOST_SQUARE:
-        cells = [["taken for", *names]]
-        cells += [[name, *map(str, counts)] for name, counts in zip(names, confusion.tolist(), strict=True)]
+        cells = [["taken for", *shown]]
+        cells += [[name, *map(str, counts)] for name, counts in zip(shown, confusion.tolist(), strict=True)]
         lines += ["", *_table(cells)]
     lines += ["", f"always answering {names[most]} is right in {found['baseline']['accuracy']:.2%}"]
     if found["accuracy"] <= found["baseline"]["accuracy"]:

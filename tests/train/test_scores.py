@@ -38,6 +38,16 @@ def test_a_network_that_learned_nothing_is_told_so():
     assert lines[-1] == "the network has learned no more than the mean"
 
 
+def test_long_names_are_cut_in_the_tables_alone():
+    name = "a name that would make of a table three lines"
+    data = Dataset(np.ones((2, 1)), np.array([0, 1]), classes=(name, "b"))
+    found, lines = _of_classes(np.eye(2), data, data)
+    assert found["classes"][0]["name"] == name
+    assert max(map(len, lines[:-1])) < 60
+    assert lines[1].startswith("a name that would mak...  ")
+    assert lines[4] == "taken for                 a name that would mak...  b"
+
+
 def test_many_classes_are_not_told_one_by_one():
     names = tuple(map(str, range(40)))
     data = Dataset(np.ones((40, 1)), np.arange(40), classes=names)
