@@ -15,6 +15,8 @@ from gpunn.ops._op import reference
 
 __all__ = ["TWINS", "labels_fit", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
 
+FEW = 64  # labels that Python itself looks at in less time
+
 
 def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
     """`gpunn.ops.softmax_cross_entropy` for NumPy arrays."""
@@ -22,11 +24,11 @@ def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray
         return reference(ops.softmax_cross_entropy)(z, y)
     n, m = z.shape
     p = z - np.maximum.reduce(z, axis=1, keepdims=True)
-    right = p[_places(n), y]
+    right = p.ravel()[_places(p, y)]
     np.exp(p, out=p)
-    sums = np.dot(p, ones(m, p.dtype))
+    sums = p.dot(ones(m, p.dtype))
     p /= sums[:, None]
-    return np.dot(ones(n, p.dtype), np.log(sums) - right) / p.dtype.type(n), p
+    return ones(n, p.dtype).dot(np.log(sums) - right) / p.dtype.type(n), p
 
 
 def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -34,18 +36,26 @@ def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.ndim != 1:
         return reference(ops.softmax_cross_entropy_backward)(p, y)
     n = y.size
-    dz = p / n
-    dz[_places(n), y] -= 1.0 / n
+    dz = np.divide(p, n, order="C")
+    dz.ravel()[_places(p, y)] -= 1.0 / n  # in one piece, so that this is dz itself
     return dz
 
 
+def _places(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where the right classes are in p.ravel(): places in one axis are found three times as fast as in two."""
+    return _rows(*p.shape) + y.astype(np.int64, copy=False)
+
+
 @functools.lru_cache(maxsize=16)
-def _places(n: int) -> np.ndarray:
-    return np.arange(n)
+def _rows(n: int, m: int) -> np.ndarray:
+    return m * np.arange(n)
 
 
 def labels_fit(labels: np.ndarray, *, classes: int) -> bool:
     """`gpunn.ops.labels_fit` for NumPy arrays: without a sign, what is below 0 is very large."""
+    if 0 < labels.size <= FEW:
+        few = labels.tolist()
+        return min(few) >= 0 and max(few) < classes
     return labels.size == 0 or bool(np.maximum.reduce(labels.astype(np.uint64)) < classes)
 
 

@@ -103,7 +103,7 @@ def linear_backward(
         product(dy, W, dx, transposed="b")
     dW = np.empty(W.shape, F) if dW is None else dW
     product(x, dy, dW, transposed="a")
-    return dx if need_dx else None, dW, np.dot(plain.ones(len(x), x.dtype), dy, out=db)
+    return dx if need_dx else None, dW, plain.ones(len(x), x.dtype).dot(dy, out=db)
 
 
 def _fit(*arrays: np.ndarray | None) -> bool:
