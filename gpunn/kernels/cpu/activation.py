@@ -21,7 +21,7 @@ LEAST = 1 << 20  # numbers for each thread
 def relu(x: np.ndarray) -> np.ndarray:
     """`gpunn.ops.relu` for NumPy arrays."""
     if x.size < WORTH_IT or x.ndim < 2 or x.size < ROW * len(x):
-        return np.maximum(x, 0.0)
+        return np.maximum(x, _zeros((), x.dtype))
     zeros = _zeros(x.shape[1:], x.dtype)
     if x.size < 2 * LEAST:
         return np.maximum(x, zeros)

@@ -1,4 +1,4 @@
-"""The softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, and few calls.
+"""Softmax, and the softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, and few calls.
 
 With the right class k of row n: L_n = log sum_c e^(z_nc - max) - (z_nk - max), and dz_n = p_n, less 1 at k, all over N.
 """
@@ -13,9 +13,16 @@ from gpunn import ops
 from gpunn.kernels.cpu.linear import ones
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "labels_fit", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
+__all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
 
 FEW = 64  # labels that Python itself looks at in less time
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """`gpunn.ops.softmax` for NumPy arrays."""
+    y = np.exp(z - np.maximum.reduce(z, axis=-1, keepdims=True))
+    y /= np.add.reduce(y, axis=-1, keepdims=True)
+    return y
 
 
 def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -60,6 +67,7 @@ def labels_fit(labels: np.ndarray, *, classes: int) -> bool:
 
 
 TWINS: dict[str, Callable[..., Any]] = {
+    "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "softmax_cross_entropy_backward": softmax_cross_entropy_backward,
     "labels_fit": labels_fit,

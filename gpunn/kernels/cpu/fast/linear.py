@@ -95,7 +95,7 @@ def linear_backward(
     out: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None] = (None, None, None),
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.linear_backward` for NumPy arrays."""
-    if x.ndim != 2 or W.size < LARGE or len(x) < FEWEST or min(W.shape) < 2 * PANEL or not _fit(dy, x, W, *out):
+    if W.size < LARGE or x.ndim != 2 or len(x) < FEWEST or min(W.shape) < 2 * PANEL or not _fit(dy, x, W, *out):
         return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     dx, dW, db = out
     if need_dx:
