@@ -34,7 +34,7 @@ def read_folder(path: str | Path, size: Sequence[int] = ()) -> dict[str, Dataset
         if unknown := sorted({name for name, _ in pictures} - set(classes)):
             listed = ", ".join(classes)
             raise DataError(
-                f"{path / part / unknown[0]}: no class of that name is in {path / 'train'}; it has {listed}"
+                f"{path / part / unknown[0]}: no class of that name is in {path / 'train'}, which has {listed}; move it"
             )
     number = {name: i for i, name in enumerate(classes)}
     sizes = sorted({picture_size(file) for pictures in found.values() for _, file in pictures})

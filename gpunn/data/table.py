@@ -8,11 +8,13 @@ and what became of them. As JSON it is kept with the network, which so can take 
 import csv
 import dataclasses
 import difflib
+import io
 import math
 import re
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ import numpy as np
 from gpunn.data.dataset import Dataset
 from gpunn.errors import DataError, FileError, OptionError
 
-__all__ = ["Column", "Rows", "Table", "fill_missing", "read_csv", "read_rows"]
+__all__ = ["LARGEST", "Column", "Rows", "Table", "fill_missing", "read_csv", "read_rows"]
 
 _MISSING = ("", "nan", "na", "n/a", "null", "?")  # what stands for something that is not known, in small letters
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+LARGEST = 1e37  # size of a number: some way below where float32 ends
 _MOST_CATEGORIES = 100  # of a column; a rarer text is none of them
 
 
@@ -91,6 +94,15 @@ class Table:
         return lines
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The name of each input: that of its column, and of a category "column = category"."""
+        return tuple(
+            name
+            for c in self.columns
+            for name in ([f"{c.name} = {text or '(missing)'}" for text in c.categories] if c.categories else [c.name])
+        )
+
+    @property
     def is_number(self) -> np.ndarray:
         """For each input whether it is a number, and not the 1 or 0 of a category: (D,)."""
         return np.repeat([not c.categories for c in self.columns], [c.width for c in self.columns])
@@ -105,10 +117,11 @@ class _Csv:
     def __init__(self, path: str | Path) -> None:
         self.path = path = Path(path)
         try:
-            with path.open(encoding="utf-8-sig", newline="") as stream:
-                self._lines = list(stream)
+            self._lines = list(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
         except UnicodeDecodeError as error:
-            raise FileError(f"{path}: cannot be read as CSV: {error}; save it as UTF-8") from None
+            line = error.object.count(b"\n", 0, error.start) + 1
+            what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+            raise FileError(f"{path}, line {line}: cannot be read as CSV: {what}; save the file as UTF-8") from None
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
         _, first = next(self._rows(), (0, []))
@@ -146,14 +159,14 @@ class _Csv:
             mend = "look for a quote that is not closed or not doubled"
             raise FileError(f"{self.path}, line {line}: cannot be read as CSV: {error}; {mend}") from None
 
-    def index(self, name: str) -> int:
-        """Which column has this name. Raises DataError unless one has."""
+    def index(self, name: str, mend: str = "name one of them") -> int:
+        """Which column has this name. Raises DataError, which ends with the mend, unless one has."""
         if self.names.count(name) == 1:
             return self.names.index(name)
         many, hint = "more than one", "; rename one"
         if name not in self.names:
             near = difflib.get_close_matches(name, self.names, 1)
-            many, hint = "no", f"; did you mean {_shown(near[0])}?" if near else ""
+            many, hint = "no", f"; did you mean {_shown(near[0])}?" if near else f"; {mend}"
         listed = _cut(", ".join(self.names), 300) + ("" if self.named else " (the first line holds no names)")
         raise DataError(f"{self.path}: {many} column is called {_shown(name)}; the columns are {listed}{hint}")
 
@@ -174,6 +187,11 @@ def _is_number(cell: str) -> bool:
 
 def _is_missing(cell: str) -> bool:
     return cell.lower() in _MISSING
+
+
+def _text(cell: str) -> str:
+    """What a cell of text says, in one line; "" where it is missing."""
+    return "" if _is_missing(cell) else " ".join(cell.split())
 
 
 def _shown(text: str) -> str:
@@ -219,8 +237,6 @@ def read_csv(
             column.add(line, cells[i])
     if not found[answer].numbers:
         raise DataError(f"{path}: there are no rows below the names of the columns")
-    for column in found.values():
-        column.check(missing)
     counters = [column for column in features if column.counts_rows and file.nameless[file.index(column.name)]]
     features = [column for column in features if column not in counters]  # the index that pandas writes
     if not features:
@@ -228,7 +244,8 @@ def read_csv(
     if texts := [(i, column.texts) for i, column in found.items() if column.is_text]:
         for _, cells in file.rows():  # once more, as only numbers were kept
             for i, text in texts:
-                text.append("" if _is_missing(cells[i]) else cells[i])
+                text.append(_text(cells[i]))
+    _check(found.values(), missing)
     whole = np.ones(len(found[answer].numbers), bool)
     if missing == "drop":
         for column in found.values():
@@ -249,6 +266,20 @@ def read_csv(
     return Dataset(x, y, classes=classes, table=table, note="; ".join(notes))
 
 
+def _check(columns: Iterable["_Cells"], missing: str) -> None:
+    """Raise DataError for the first column with cells that cannot be used; it names the others, too."""
+    wrong = {}
+    for column in columns:
+        try:
+            column.check(missing)
+        except DataError as error:
+            wrong[column.name] = error
+    if wrong:
+        first, *others = wrong
+        also = f"; look at {_cut(', '.join(map(_shown, others)), 80)}, too" if others else ""
+        raise DataError(f"{wrong[first]}{also}")
+
+
 class _Cells:
     """The cells of one column as they are read, and then what is made of them."""
 
@@ -263,7 +294,8 @@ class _Cells:
         """Read the next cell."""
         try:
             value = _number(cell)
-            what = "number" if math.isfinite(value) else "infinite"
+            limit = sys.float_info.max if self.is_target else LARGEST
+            what = "number" if abs(value) <= limit else "too large"
         except ValueError:
             value, what = math.nan, "text"
         if value != value and _is_missing(cell):
@@ -288,7 +320,7 @@ class _Cells:
         return np.array([not text for text in self.texts]) if self.is_text else np.isnan(self.numbers)
 
     def check(self, missing: str) -> None:
-        """Raise DataError for cells that cannot be used."""
+        """Raise DataError for cells that cannot be used, or for text that hardly ever comes again."""
         what = f"{'the target' if self.is_target else 'column'} {_shown(self.name)}"
         if "missing" in self._first and (missing == "refuse" or (self.is_target and missing != "drop")):
             line, cell = self._first["missing"]
@@ -296,18 +328,27 @@ class _Cells:
             mend = f"remove the row or fill it in, or choose --missing {'drop' if self.is_target else 'mean or drop'}"
             raise DataError(f"{self.path}, line {line}: {what} {state}; {mend}")
         if self.is_text and _DECIMAL_COMMA.fullmatch((first := self._first["text"])[1]):
-            mend = "write numbers with a decimal point"
+            mend = "write numbers with a decimal point, and nothing between thousands"
             raise DataError(f"{self.path}, line {first[0]}: {what} holds {_shown(first[1])}, expected a number; {mend}")
         if self._count["missing"] == len(self.numbers):
             raise DataError(f"{self.path}: {what} is empty in all rows; leave it out with --drop")
-        for kind in ("infinite", "text"):
+        for kind in ("too large", "text"):
             if kind in self._first and not self.is_text:
                 line, cell = self._first[kind]
-                state = "is not finite" if self.is_target else f"holds {_shown(cell)}, expected a number"
+                state = f"holds {_shown(cell)}, expected a number" + (
+                    "" if kind == "text" or self.is_target else f" up to {LARGEST:g}"
+                )
                 mend = "remove the row or fill it in" + (
                     "" if self.is_target else ", or leave out the column with --drop"
                 )
                 raise DataError(f"{self.path}, line {line}: {what} {state}; {mend}")
+        counts = Counter(self.texts)
+        if len(counts) > max(10, len(self.texts) / 2):  # names, identifiers, dates, prose
+            mend = "name another column with --target" if self.is_target else "leave it out with --drop"
+            raise DataError(
+                f"{self.path}: {what} holds {len(counts):,} different texts in {len(self.texts):,} rows, from which "
+                f"nothing is to be learned; {mend}"
+            )
 
     def inputs(self, rows: np.ndarray) -> tuple[Column, np.ndarray]:
         """What the column is, and its numbers (N, D) in these rows, given by a mask."""
@@ -316,10 +357,11 @@ class _Cells:
             note = "it only counts the rows: leave it out with --drop" if self.counts_rows else ""
             if np.nanmin(x) == np.nanmax(x):
                 note = "the same in all rows"
+            elif (step := np.spacing(np.float32(np.nanmax(abs(x))))) > 0.01 * np.nanstd(x):  # times in seconds, say
+                note = f"float32 rounds it to steps of {step:g}: choose --dtype float64"
             return Column(self.name, missing=int(np.isnan(x).sum()), note=note), x[:, None]
         texts = [text for text, wanted in zip(self.texts, rows, strict=True) if wanted]
         counts = Counter(texts)
-        self._check_repeats(counts, "leave it out with --drop")
         categories = sorted(text for text, _ in counts.most_common(_MOST_CATEGORIES))
         place = {text: i for i, text in enumerate(categories)}
         x = np.array([place.get(text, -1) for text in texts])[:, None] == np.arange(len(categories))
@@ -335,19 +377,9 @@ class _Cells:
             whole = bool(((values == np.round(values)) & (abs(values) < 2**53)).all())
             return values.astype(np.int64) if whole else values, ()
         labels = [text for text, wanted in zip(self.texts, rows, strict=True) if wanted]
-        self._check_repeats(Counter(labels), "name another column with --target")
         classes = sorted(set(labels))
         numbers = {label: i for i, label in enumerate(classes)}
         return np.array([numbers[label] for label in labels]), tuple(classes)
-
-    def _check_repeats(self, counts: Counter[str], mend: str) -> None:
-        """Raise DataError for text that hardly ever comes again: names, identifiers, dates, prose."""
-        n = counts.total()
-        if len(counts) > max(10, n / 2):
-            raise DataError(
-                f"{self.path}: {'the target' if self.is_target else 'column'} {_shown(self.name)} holds "
-                f"{len(counts):,} different texts in {n:,} rows, from which nothing is to be learned; {mend}"
-            )
 
 
 def fill_missing(train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
@@ -392,7 +424,8 @@ def read_rows(path: str | Path, table: Table) -> Rows:
     that names the column that is not there, or the line and the column of a cell that cannot be used.
     """
     file = _Csv(path)
-    places = [file.index(column.name) for column in table.columns]
+    mend = "add it, as the network was trained on it"
+    places = [file.index(column.name, mend) for column in table.columns]
     lines, cells = [], []
     for line, row in file.rows():
         lines.append(line)
@@ -405,11 +438,13 @@ def read_rows(path: str | Path, table: Table) -> Rows:
         name = _shown(column.name)
         if column.categories:
             known = {text: k for k, text in enumerate(column.categories)}
-            which = np.array([known.get("" if _is_missing(text) else text, -1) for text in texts])
+            which = np.array([known.get(_text(text), -1) for text in texts])
             blocks.append((which[:, None] == np.arange(column.width)).astype(np.float64))
             if new := sorted({text for text, k in zip(texts, which, strict=True) if k < 0}):
                 listed = _cut(", ".join(map(_shown, new)), 80)
-                notes.append(f"column {name}: {int(np.sum(which < 0)):,} rows hold what was not learned: {listed}")
+                notes.append(
+                    f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold what was not learned: {listed}"
+                )
             continue
         values = np.array(
             [_value(text, f"{path}, line {n}: column {name}") for text, n in zip(texts, lines, strict=True)]
@@ -429,6 +464,7 @@ def _value(cell: str, where: str) -> float:
     if _is_missing(cell):
         return math.nan
     value = _number(cell) if _is_number(cell) else math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{where} holds {_shown(cell)}, expected a number; correct it, or leave the cell empty")
+    if not abs(value) <= LARGEST:
+        expected = "a number" + (f" up to {LARGEST:g}" if _is_number(cell) else "")
+        raise DataError(f"{where} holds {_shown(cell)}, expected {expected}; correct it, or leave the cell empty")
     return value

@@ -148,7 +148,7 @@ def mistakes(
 
     Images (x (N, H, W, channels), or rows of `image_shape`) are shown, and above each the class it was taken for, the
     true one, and the probabilities of both. Other rows are shown as bars of the two probabilities, by the number of the
-    row, from 0. At most `count` of them, the worst first.
+    row, from 0. At most `count` of them, the worst first. Numbers outside 0 to 1 are shown as the scores they are.
     """
     worst, said, p_said, p_true, wrong = worst_mistakes(y, probabilities, count)
     x, labels = to_host(x), _labels(y)
@@ -159,6 +159,8 @@ def mistakes(
         figure.text(0.5, 0.5, f"no mistakes: all {len(labels):,} answers are right", ha="center", va="center")
         return finish(figure, path)
     shape = tuple(image_shape or (x.shape[1:] if x.ndim == 4 else ()))
+    answers = to_host(probabilities)
+    scores = answers.min() < 0.0 or answers.max() > 1.0 + 1e-6
     heading = f"the {len(worst)} worst of {wrong:,} mistakes" if wrong > len(worst) else f"all {wrong:,} mistakes"
     if not shape:
         figure = new_figure(7.0, 1.2 + 0.3 * len(worst))
@@ -172,9 +174,10 @@ def mistakes(
         ]
         axes.set_yticks(places, lines, fontsize=8)
         axes.invert_yaxis()
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("probability")
-        as_percent(axes.xaxis)
+        axes.set_xlabel("score" if scores else "probability")
+        if not scores:
+            axes.set_xlim(0, 1)
+            as_percent(axes.xaxis)
         axes.grid(axis="x", alpha=0.3)
         figure.suptitle(heading, fontsize="medium")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
@@ -189,7 +192,8 @@ def mistakes(
         show_images(axes, as_picture(x[row].reshape(shape)), cmap="gray_r")
         framed(axes)
         true, answer = (name_of(c, classes, 12) for c in (labels[row], said[row]))
-        text = f"said {answer} {percent(p_said[k])}\ntrue {true} {percent(p_true[k])}"
+        first, second = (f"{p:.2f}" if scores else percent(p) for p in (p_said[k], p_true[k]))
+        text = f"said {answer} {first}\ntrue {true} {second}"
         axes.set_title(text, fontsize=8, loc="left")
     figure.suptitle(f"{heading}: what the network said, and the truth", fontsize="medium")
     return finish(figure, path)
@@ -268,6 +272,7 @@ def _points(y: Any, answers: Any, names: Sequence[str], path: str | Path | None,
             axes.set_xlim(*ends)
             axes.set_ylim(*ends)
             axes.set_aspect("equal")
+            axes.locator_params(axis="x", nbins=5)
             axes.set_xlabel(f"true value{of}")
             axes.set_ylabel("answer of the network")
             axes.legend(frameon=False, loc="upper left")

@@ -13,17 +13,17 @@ __all__ = ["curves", "draw_comparison", "draw_curves"]
 
 
 def curves(history: History, path: str | Path | None = None) -> Any:
-    """The loss of every epoch, in training and on validation data, and the accuracy on those: one line each.
+    """The loss of every epoch, in training and on validation data, and the accuracy or R² on those: one line each.
 
     A loss is drawn on a logarithmic scale. Returns the matplotlib Figure, written to `path` as PNG where there is one.
     Raises OptionError where there is no epoch, GpunnError without matplotlib.
     """
     if not len(history):
         raise OptionError("the history has no epochs yet: train first, with trainer.fit(...)")
-    panels = [("loss", ["loss", "valid_loss"]), ("accuracy", ["valid_accuracy"])]
+    panels = [("loss", ["loss", "valid_loss"]), ("accuracy", ["valid_accuracy"]), ("R²", ["valid_r2"])]
     panels = [(title, [c for c in columns if c in history.columns]) for title, columns in panels]
     panels = [(title, columns) for title, columns in panels if columns]
-    names = {"loss": "training", "valid_loss": "validation", "valid_accuracy": "validation"}
+    names = dict.fromkeys(("valid_loss", "valid_accuracy", "valid_r2"), "validation") | {"loss": "training"}
     styles = {"training": {"color": COLOURS[0]}, "validation": {"color": COLOURS[1], "linestyle": "--"}}
 
     figure = new_figure(5 * len(panels), 3.6)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.data.batches import as_input
+from gpunn.data.table import Table
 from gpunn.device import to_host
 from gpunn.errors import OptionError, ShapeError
 from gpunn.layers import (
@@ -44,6 +45,7 @@ from gpunn.plot.style import (
 
 __all__ = ["activations", "diagram", "filters", "weights"]
 
+_NAMED = 60  # inputs that can be named along an axis
 _SIGNED = "RdBu_r"  # blue below 0, white at 0, red above: told apart by all who see colours differently
 
 
@@ -59,7 +61,7 @@ def weights(
     Where the inputs are images of `image_shape` (height, width, channels), which `net.about` may say, unit 0 is at the
     upper left, unit 1 right of it, at most `count` of them; red weights are above 0, blue ones below, on one scale that
     the outermost 0.5 % go beyond. Colour images are shown in their colours, grey where a weight is 0. Otherwise it is
-    one picture, a row for each unit and a column for each input.
+    one picture, a row for each unit and a column for each input, which has the name that `net.about` has for it.
     """
     layer = _first(net, Linear)
     W = to_host(layer.W.value).T  # (units, inputs)
@@ -70,7 +72,9 @@ def weights(
     of_all = f"the first {len(shown)} of {len(W)} units" if len(shown) < len(W) else f"all {len(W)} units"
     if shape:
         return _tiles(shown.reshape(-1, *shape), f"weights of the first layer, {of_all}", path)
-    figure = new_figure(min(10.0, 3.0 + 0.25 * W.shape[1]), min(8.0, 1.8 + 0.2 * len(shown)))
+    names = _names(net, W.shape[1])
+    room = 0.075 * max(map(len, names), default=0)  # below, for the names
+    figure = new_figure(min(10.0, 3.0 + 0.25 * W.shape[1]), min(8.0, 1.8 + 0.2 * len(shown)) + room)
     axes = figure.subplots()
     top = _top(shown)
     drawn = axes.imshow(shown, cmap=_SIGNED, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
@@ -80,6 +84,9 @@ def weights(
     axes.set_title(f"weights of the first layer, {of_all}", fontsize="medium")
     only_whole_numbers(axes.xaxis)
     only_whole_numbers(axes.yaxis)
+    if names:
+        every = -(-len(names) // _NAMED)
+        axes.set_xticks(range(0, len(names), every), names[::every], rotation=90, fontsize=8)
     return finish(figure, path)
 
 
@@ -136,7 +143,8 @@ def activations(
     x is one row, without the batch axis. Images and the features that convolutions make of them are shown as pictures
     (at most 16 features), other numbers as a sheet with unit 0 at the upper left, in reading order: red above 0, blue
     below, white at 0. Layers that only lay out or drop numbers are left out, and of more than eleven steps eleven are
-    chosen at even distances. The answer, last, has a bar for each output: of more than twelve, the twelve largest.
+    chosen at even distances. The answer, last, has a bar for each output: of more than twelve, the twelve largest. Up
+    to 16 inputs have the names that `net.about` has for them.
     """
     shape = tuple(image_shape or net.about.get("image_shape") or ())
     classes = net.about.get("classes", ()) if classes is None else classes
@@ -161,15 +169,16 @@ def activations(
     for axes in grid:
         axes.set_axis_off()
     for axes, (name, values) in zip(grid, steps, strict=False):
-        _step(axes, name, values, shape if name == "input" else ())
+        first = name == "input"
+        _step(axes, name, values, shape if first else (), _names(net, values.size) if first else [])
     axes = grid[len(steps)]
     axes.set_axis_on()
     _bars(axes, answer.reshape(-1), classes, probabilities=isinstance(net.output, Softmax | Sigmoid))
     return finish(figure, path)
 
 
-def _step(axes: Any, name: str, values: np.ndarray, image_shape: tuple[int, ...]) -> None:
-    """The output of one layer."""
+def _step(axes: Any, name: str, values: np.ndarray, image_shape: tuple[int, ...], names: list[str]) -> None:
+    """The output of one layer, or the input, whose numbers may have names."""
     span = f"{_short(values.min())} to {_short(values.max())}"
     if name == "input" and (values.ndim == 3 or image_shape):
         picture = values.reshape(image_shape) if image_shape else values
@@ -188,8 +197,9 @@ def _step(axes: Any, name: str, values: np.ndarray, image_shape: tuple[int, ...]
         axes.barh(range(values.size), values, color=[COLOURS[1] if value > 0 else COLOURS[0] for value in values])
         axes.axvline(0.0, color="#999999", linewidth=0.8)
         axes.invert_yaxis()
-        axes.set_yticks(range(values.size))
+        axes.set_yticks(range(values.size), names or None)
         axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=3)
         axes.set_box_aspect(1)
         text = f"{values.size} {'numbers' if name == 'input' else 'units'}"
     else:
@@ -211,6 +221,7 @@ def _bars(axes: Any, answer: np.ndarray, classes: Sequence[str], *, probabilitie
     axes.barh(range(len(shown)), answer[shown], color=colours)
     axes.set_yticks(range(len(shown)), [name_of(int(c), classes, 12) for c in shown], fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
+    axes.locator_params(axis="x", nbins=3)
     axes.invert_yaxis()
     axes.set_box_aspect(1)
     largest = name_of(best, classes, 12)
@@ -332,6 +343,12 @@ def _connect(axes: Any, x: float, y: float, before: Shape, after: Shape) -> None
     else:
         arrow = {"arrowstyle": "-|>", "color": "#888888", "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x - 0.2, y), (x - 0.78, y), arrowprops=arrow)
+
+
+def _names(net: Layer, n: int) -> list[str]:
+    """The names of the n inputs, which a network has that was trained on a table; otherwise none."""
+    names = Table.of(net.about["table"]).inputs if "table" in net.about else ()
+    return [name_of(i, names, 30) for i in range(n)] if len(names) == n else []
 
 
 def _first(net: Layer, kind: type[Layer]) -> Any:

@@ -14,11 +14,10 @@ import numpy as np
 
 from gpunn import metrics
 from gpunn.data import Dataset
-from gpunn.device import device as find_device
 from gpunn.device import to_host
-from gpunn.errors import DataError, FileError, GpunnError
+from gpunn.errors import FileError, GpunnError
 from gpunn.io.atomic import write_atomic
-from gpunn.layers import Conv2d, Layer, Linear
+from gpunn.layers import Conv2d, Identity, Layer, Linear
 from gpunn.plot.answers import confusion, mistakes, predictions, residuals, roc, worst_mistakes
 from gpunn.plot.boundary import boundary
 from gpunn.plot.curves import curves
@@ -28,8 +27,8 @@ from gpunn.plot.style import new_figure, png
 from gpunn.train.config import Config
 from gpunn.train.histograms import Histograms
 from gpunn.train.history import History
-from gpunn.train.recipe import load_data, make_trainer
-from gpunn.train.run import open_run
+from gpunn.train.run import with_data
+from gpunn.train.scores import number, scores
 
 __all__ = ["report"]
 
@@ -48,6 +47,7 @@ class Run:
     test: Dataset
     answers: np.ndarray  # (N, C)
     measured: dict[str, float]
+    scores: dict[str, Any]  # see gpunn.train.scores
 
 
 @dataclasses.dataclass
@@ -86,13 +86,7 @@ def report(folder: str | Path, out: str | Path | None = None, data_dir: str | No
 
 
 def _open(folder: Path, data_dir: str | None) -> Run:
-    config, net = open_run(folder)
-    if data_dir:
-        config.data_dir = data_dir
-    train, test = load_data(config)
-    if list(train.classes) != list(net.about.get("classes", ())):
-        raise DataError(f"{config.data}: the classes are not those that the network in {folder} was trained on")
-    trainer = make_trainer(config, net, train, find_device("cpu"))
+    config, trainer, rest, test = with_data(folder, "cpu", data_dir)
     try:
         kept = Histograms.load(folder / "histograms.safetensors")
     except FileError:  # the run was made without, or the file is damaged: a picture less
@@ -102,16 +96,17 @@ def _open(folder: Path, data_dir: str | None) -> Run:
     except (OSError, ValueError):  # the run was stopped
         summary = None
     history = _read_history(folder / "history.csv")
-    answers = to_host(trainer.predict(test.x))
+    answers = to_host(trainer.predict(test.x)).reshape(len(test), -1)
     return Run(
         config,
-        net,
+        trainer.net,
         history,
         kept,
         summary if isinstance(summary, dict) else {},
         test,
-        answers.reshape(len(test), -1),
+        answers,
         trainer.evaluate(test),
+        scores(answers, rest, test)[0],
     )
 
 
@@ -172,7 +167,7 @@ def _learning(run: Run) -> Section:
 
 def _classes(run: Run) -> Section:
     y, p, classes = to_host(run.test.y), run.answers, run.test.classes
-    counts = metrics.confusion_matrix(y, p, classes=len(classes))
+    counts = np.array(run.scores["confusion"])
     wrong = [(counts[i, j], i, j) for i in range(len(counts)) for j in range(len(counts)) if i != j and counts[i, j]]
     often = sorted(wrong, key=lambda each: (-each[0], each[1:]))[:3]
     top = "; ".join(f"{classes[i]} taken for {classes[j]} ({n} time{'s' if n > 1 else ''})" for n, i, j in often)
@@ -194,21 +189,23 @@ def _classes(run: Run) -> Section:
     worst, said, _, _, total = worst_mistakes(y, p, 24)
     if total:
         some = "; ".join(f"{classes[int(y[row])]} taken for {classes[said[row]]}" for row in worst[:5])
+        what = "score" if isinstance(run.net.output, Identity) else "probability"
+        rows = "" if run.test.image_shape else " Rows are counted among the test examples, from 0."
         pictures += _picture(
             "mistakes",
-            "Test examples the network was surest about and wrong: what it said, and the truth, with the probability "
-            "it gave to each.",
+            f"Test examples the network was surest about and wrong: what it said, and the truth, with the {what} "
+            f"it gave to each.{rows}",
             f"The worst {len(worst)} of {total:,} mistakes. The first are: {some}.",
             lambda: mistakes(run.test.x, y, p, classes=classes, image_shape=run.test.image_shape),
         )
     if run.test.x.shape[1:] == (2,):
         pictures += _boundary(run)
-    each = metrics.precision_recall_f1(y, p, average=None, classes=len(classes))
+    kinds = ("precision", "recall", "f1")
+    each = run.scores["classes"]
+    lines = [[escape(c["name"]), *(_share(c[kind]) for kind in kinds), f"{c['rows']:,}"] for c in each]
     mean = metrics.precision_recall_f1(y, p)
-    n = counts.sum(axis=1)
-    rows = [[escape(name), *(_share(values[c]) for values in each), f"{n[c]:,}"] for c, name in enumerate(classes)]
-    rows.append(["<b>mean of the classes</b>", *(f"{value:.4f}" for value in mean), f"{n.sum():,}"])
-    table = _table(["class", "precision", "recall", "F1", "examples"], rows, left=1)
+    lines.append(["<b>mean of the classes</b>", *(f"{value:.4f}" for value in mean), f"{len(y):,}"])
+    table = _table(["class", "precision", "recall", "F1", "examples"], lines, left=1)
     note = (
         "<p class=note>Precision: of those taken for the class, the share that is. Recall: of the class, the share "
         "that was found. F1 is the harmonic mean of the two.</p>"
@@ -226,28 +223,30 @@ def _roc_alt(y: np.ndarray, p: np.ndarray) -> str:
 
 
 def _boundary(run: Run) -> list[Picture]:
+    named = {"names": run.test.table.inputs} if run.test.table is not None else {}
     return _picture(
         "boundary",
         "The plane of the two features in the colours of the classes the network answers, paler where it is less sure. "
         "On top lie the test examples.",
         "The decision boundary in the plane of the two features, with the test examples.",
-        lambda: boundary(run.net, run.test.x, run.test.y, classes=run.test.classes),
+        lambda: boundary(run.net, run.test.x, run.test.y, classes=run.test.classes, **named),
     )
 
 
 def _quantities(run: Run) -> Section:
     y, a = to_host(run.test.y).reshape(len(run.test), -1), run.answers
+    names = [run.test.table.target] if run.test.table is not None else []
     pictures = _picture(
         "predictions",
         "A point for each test example; on the line the answer is the true value.",
-        f"Answers over true values of {len(y):,} test examples; R squared is {_r2(y, a)}.",
-        lambda: predictions(y, a),
+        f"Answers over true values of {len(y):,} test examples; R squared is {_r2(run)}.",
+        lambda: predictions(y, a, names=names),
     )
     pictures += _picture(
         "residuals",
         "What the answer is too high (above 0) or too low. Good answers lie about 0 without a pattern.",
-        f"Residuals over answers; their root mean square is {metrics.root_mean_squared_error(y, a):.4g}.",
-        lambda: residuals(y, a),
+        f"Residuals over answers; their root mean square is {number(run.scores['network']['rmse'])}.",
+        lambda: residuals(y, a, names=names),
     )
     return "Answers on the test data", pictures, []
 
@@ -271,7 +270,9 @@ def _network(run: Run) -> Section:
             lambda: filters(net),
         )
     elif any(isinstance(layer, Linear) for layer in layers):
-        what = "a picture for each unit, laid out as the input image" if test.image_shape else "a row for each unit"
+        what = "a picture for each unit, laid out as the input image"
+        if not test.image_shape:
+            what = "a row for each unit and a column for each input"
         pictures += _picture(
             "weights",
             f"The weights of the first layer, {what}: red ones are above 0, blue ones below.",
@@ -349,23 +350,26 @@ def _headline(run: Run, name: str) -> tuple[str, str]:
         right = round(run.measured["accuracy"] * n)
         below = f"{right:,} of {n:,} test examples, told apart into {len(run.test.classes)} classes"
         return f"{run.measured['accuracy']:.2%} right", below
-    y, a = to_host(run.test.y).reshape(n, -1), run.answers
-    error = metrics.root_mean_squared_error(y, a)
-    spread = float(np.mean(np.std(y, axis=0)))
-    below = f"on {n:,} test examples; typical error {error:.4g} (root mean square), the values spread by {spread:.4g}"
-    return f"R² = {_r2(y, a)}", below
+    error = run.scores["network"]["rmse"]
+    spread = float(np.mean(np.std(to_host(run.test.y).reshape(n, -1), axis=0)))
+    typical = f"typical error {number(error)} (root mean square), the values spread by {number(spread)}"
+    return f"R² = {_r2(run)}", f"on {n:,} test examples; {typical}"
 
 
-def _r2(y: np.ndarray, a: np.ndarray) -> str:
-    return f"{metrics.r2(y, a):.4f}" if len(y) > 1 else "not defined for one example"
+def _r2(run: Run) -> str:
+    r2 = run.scores["network"]["r2"]
+    return "not defined, as all values are equal" if r2 is None else f"{r2:.4f}"
 
 
 def _cards(run: Run) -> Iterable[tuple[str, str]]:
     summary, done = run.summary, len(run.history)
-    yield "test loss", f"{run.measured['loss']:.4g}"
-    if not run.test.classes:
-        y = to_host(run.test.y).reshape(len(run.test), -1)
-        yield "mean absolute error", f"{metrics.mean_absolute_error(y, run.answers):.4g}"
+    yield "test loss", number(run.measured["loss"])
+    baseline = run.scores["baseline"]
+    if run.test.classes:
+        yield f"right if the answer is always {baseline['answer']}", f"{baseline['accuracy']:.2%}"
+    else:
+        yield "mean absolute error", number(run.scores["network"]["mae"])
+        yield "the same if the answer is always the mean", number(baseline["mae"])
     yield "epochs", f"{done}" if done == run.config.epochs else f"{done} of {run.config.epochs}"
     if summary.get("best_epoch"):
         yield "best epoch, on validation", f"{summary['best_epoch']}"

@@ -14,8 +14,8 @@ Row = dict[str, float]
 
 
 def badness(column: str, value: float) -> float:
-    """`value` of a column, turned so that less is better: an accuracy is better where it is higher."""
-    return -value if "accuracy" in column else value
+    """`value` of a column, turned so that less is better: an accuracy and R^2 are better where they are higher."""
+    return -value if "accuracy" in column or column.endswith("r2") else value
 
 
 class History:
@@ -48,7 +48,7 @@ class History:
         return [row.get(key, math.nan) for row in self.rows]
 
     def best(self, column: str) -> Row | None:
-        """The row in which `column` was best, the first of them: highest for an accuracy, lowest for a loss."""
+        """The row in which `column` was best, the first of them: highest for an accuracy or R^2, lowest for a loss."""
         values = self[column]
         found = min(range(len(values)), key=lambda i: (math.isnan(values[i]), badness(column, values[i])), default=None)
         return None if found is None else self.rows[found]

@@ -57,7 +57,7 @@ class LiveChart(Callback):
         if trainer.batch:
             parts[0] += f", batch {trainer.batch} of {self._batches}"
         row = trainer.history[-1] if len(trainer.history) else {}
-        for name, form in (("loss", ".4g"), ("valid_loss", ".4g"), ("valid_accuracy", ".2%")):
+        for name, form in (("loss", ".4g"), ("valid_loss", ".4g"), ("valid_accuracy", ".2%"), ("valid_r2", ".4f")):
             parts += [f"{name.replace('_', ' ')} {row[name]:{form}}"] if name in row else []
         return "  ".join(parts)
 

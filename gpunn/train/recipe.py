@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunn import losses, optim, schedules
 from gpunn.data import Dataset, datasets, read_csv, read_folder, read_npz
-from gpunn.data.table import fill_missing
+from gpunn.data.table import LARGEST, fill_missing
 from gpunn.device import Device
 from gpunn.errors import DataError, FileError, OptionError, ShapeError
 from gpunn.layers import Dropout, Layer, Linear, Sequential, Standardize
@@ -81,9 +81,19 @@ def load_data(config: Config) -> tuple[Dataset, Dataset]:
     try:
         if train.table is not None and config.missing == "mean":
             train, test = fill_missing(train, test)
-        return _as_task(train, test, config.task)
+        train, test = _as_task(train, test, config.task)
+        _check_sizes(train, test)
+        return train, test
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def _check_sizes(*parts: Dataset) -> None:
+    """Raise DataError for numbers that are finite, but not in float32."""
+    for part in parts:
+        for name, values in (("input", part.x), ("target", part.y)):
+            if values.dtype.kind == "f" and (size := float(abs(values).max())) > LARGEST:
+                raise DataError(f"{name}s of the size {size:.3g}, expected up to {LARGEST:g}; choose a larger unit")
 
 
 def set_aside(data: Dataset, fraction: float, name: str, seed: int = 0, hint: str = "") -> tuple[Dataset, Dataset]:
@@ -107,7 +117,8 @@ def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset
         task = "classification" if few or train.classes else "regression"
     if task == "regression":
         if train.classes:
-            raise DataError(f"regression needs numbers as targets, got text such as {train.classes[0]!r}")
+            what = f"text such as {train.classes[0]!r}"
+            raise DataError(f"regression needs numbers as targets, got {what}; choose task classification")
         return train, test
     if not whole:
         what = f"rows of {y.shape[1]}" if y.ndim > 1 else "such as " + str(values[values != np.round(values)][0])

@@ -33,7 +33,7 @@ from gpunn.train.table import EpochTable
 from gpunn.train.tensorboard import TensorBoard, summary_writer
 from gpunn.train.trainer import Callback, Trainer
 
-__all__ = ["Stopped", "evaluate", "open_run", "run_config", "train"]
+__all__ = ["Stopped", "evaluate", "open_run", "run_config", "train", "with_data"]
 
 
 class Stopped(Exception):
@@ -119,10 +119,7 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     """The trainer, and the data to train on, to watch progress with and to test on, all looked at once."""
     where = find_device(config.device, announce=False)
     say(f"device   {where.name}: {where.reason}")
-    rest, test = load_data(config)
-    valid = None
-    if config.valid:
-        rest, valid = set_aside(rest, config.valid, config.data, config.seed, "; --valid 0 sets none aside")
+    rest, valid, test = _data(config)
     task = f"{len(rest.classes)} classes" if rest.classes else "regression"
     watch = f", {len(valid):,} to watch progress" if valid else ""
     say(f"data     {config.data}: {task}; {len(rest):,} rows to train on{watch}, {len(test):,} to test on")
@@ -142,6 +139,15 @@ def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Datas
     trainer.fit(rest, valid=valid, epochs=0, batch_size=config.batch_size)  # looks at all data before a file is made
     trainer.evaluate(test)
     return trainer, rest, valid, test
+
+
+def _data(config: Config) -> tuple[Dataset, Dataset | None, Dataset]:
+    """The data to train on, to watch progress with and to test on."""
+    train, test = load_data(config)
+    if not config.valid:
+        return train, None, test
+    rest, valid = set_aside(train, config.valid, config.data, config.seed, "; --valid 0 sets none aside")
+    return rest, valid, test
 
 
 def _about(config: Config, rest: Dataset) -> list[str]:
@@ -316,7 +322,7 @@ def _summarize(
         "versions": versions(),
         "blas": blas(),
     }
-    summary["scores"], lines = scores(trainer, rest, test)
+    summary["scores"], lines = scores(trainer.device.to_host(trainer.predict(test.x)), rest, test)
     if config.data not in ("digits", "mnist"):
         say("\n".join(["", f"on the {len(test):,} rows to test on", *lines, ""]))
     write_atomic(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
@@ -339,13 +345,26 @@ def open_run(folder: str | Path) -> tuple[Config, Layer]:
 
 def evaluate(folder: str | Path, device: str | None = None, data_dir: str | None = None) -> dict[str, float]:
     """The loss and accuracy of a run's network on its test data."""
+    _, trainer, _, test = with_data(folder, device, data_dir)
+    return trainer.evaluate(test)
+
+
+def with_data(
+    folder: str | Path, device: str | None = None, data_dir: str | None = None
+) -> tuple[Config, Trainer, Dataset, Dataset]:
+    """A run's config, its trained network in a trainer, and its data once more: (config, trainer, rest, test).
+
+    `rest` is what it was trained on, without what was set aside to watch progress. Raises FileError, or DataError where
+    the data is no longer that which the network was trained on.
+    """
     config, net = open_run(folder)
     if data_dir:
         config.data_dir = data_dir
-    train, test = load_data(config)
-    if list(train.classes) != net.about.get("classes"):
-        raise DataError(f"{config.data}: the classes are not those that the network in {folder} was trained on")
-    if train.table is not None and net.about.get("table", train.table.about()) != train.table.about():
-        raise DataError(f"{config.data}: the table is not that which the network in {folder} was trained on")
+    rest, _, test = _data(config)
+    by = f"the network in {folder} was trained on; put the data back as it was, or train anew"
+    if list(rest.classes) != net.about.get("classes"):
+        raise DataError(f"{config.data}: the classes are not those that {by}")
+    if rest.table is not None and net.about.get("table", rest.table.about()) != rest.table.about():
+        raise DataError(f"{config.data}: the table is not that which {by}")
     where = find_device(device or config.device, announce=False)
-    return make_trainer(config, net, train, where).evaluate(test)
+    return config, make_trainer(config, net, rest, where), rest, test

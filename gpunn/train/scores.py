@@ -6,16 +6,15 @@ import numpy as np
 
 from gpunn import metrics
 from gpunn.data import Dataset
-from gpunn.train.trainer import Trainer
 
-__all__ = ["scores"]
+__all__ = ["number", "scores"]
 
 _MOST_ROWS, _MOST_SQUARE = 30, 12  # classes in the table, and in the confusion matrix
 
 
-def scores(trainer: Trainer, train: Dataset, test: Dataset) -> tuple[dict[str, Any], list[str]]:
-    """(figures in JSON's types, the same as lines of text) for the test data."""
-    answers = np.asarray(trainer.device.to_host(trainer.predict(test.x)), dtype=np.float64)
+def scores(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """(figures in JSON's types, the same as lines of text) for the answers (N, C) to the test data."""
+    answers = answers.astype(np.float64)
     return _of_classes(answers, train, test) if train.classes else _of_quantities(answers, train, test)
 
 
@@ -68,7 +67,7 @@ def _of_quantities(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[
     lines = _table(
         [["", "mean absolute error", "root mean squared error", "R2"]]
         + [
-            [title, *(_number(v) for v in found[name].values())]
+            [title, *(number(v) for v in found[name].values())]
             for title, name in (("the network", "network"), ("always the mean", "baseline"))
         ]
     )
@@ -77,7 +76,8 @@ def _of_quantities(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[
     return found, lines
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A quantity as people read it, "-" where there is none."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.5g}"

@@ -66,7 +66,7 @@ def test_folders_of_train_and_test_stay_apart(tmp_path):
     found = read_folder(tmp_path)
     assert {part: len(data) for part, data in found.items()} == {"train": 6, "test": 4}
     draw(tmp_path / "test/z/1.png", 4, 4)
-    with pytest.raises(DataError, match=r"test.z: no class of that name is in .*train; it has x, y"):
+    with pytest.raises(DataError, match=r"test.z: no class of that name is in .*train, which has x, y; move it"):
         read_folder(tmp_path)
 
 

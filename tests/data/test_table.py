@@ -90,9 +90,16 @@ LONG = "w" * 100_000
         ("a,b,b,c\n1,2,3,4\n", "more than one column is called 'b'; the columns are a, b, b, c; rename one"),
         ("a,b\n1,2\n3, \n", "line 3: the target 'b' is missing; remove the row or fill it in"),
         ("a,b\n1,cat\n3,NaN\n", "line 3: the target 'b' is missing"),
-        ("a,b\n1,2\n3,inf\n", "line 3: the target 'b' is not finite; remove"),
+        ("a,b\n1,2\n3,inf\n", "line 3: the target 'b' holds 'inf', expected a number; remove"),
         ("a,b\n1,2\nnan,2\n", "line 3: column 'a' holds 'nan'; remove the row or fill it in"),
         ("a,b\n-inf,2\n", "line 2: column 'a' holds '-inf', expected a number"),
+        ("a,b\n1e300,2\n", r"line 2: column 'a' holds '1e300', expected a number up to 1e\+37; remove the row"),
+        ("a,b,c\nx,y,1\n1,1,1\n1,1,1\n", "line 2: column 'a' holds 'x', .*--drop; look at 'b', too$"),
+        ("who,a,y\n" + "".join(f"n{i},{'x' if i else i},{i % 2}\n" for i in range(11)), "'who' holds 11 .*--drop$"),
+        (
+            "who,a,y\n" + "".join(f"n{i},{i or 'x'},{i % 2}\n" for i in range(11)),
+            "'who' holds 11 .*; look at 'a', too$",
+        ),
         ("a,b\n1e999,2\n", "line 2: column 'a' holds '1e999', expected a number"),
         ("a,b\n1,2\nred,3\n", "line 3: column 'a' holds 'red', expected a number"),
         ("a,b\n1,1\n2_0,3\n", "line 3: column 'a' holds '2_0', expected a number"),
@@ -120,8 +127,9 @@ def test_a_wrong_cell_of_a_csv_is_named_by_line_and_column(tmp_path, text, messa
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("größe,y\n1,2\n".encode("latin-1"), "can't decode byte 0xf6 .* save it as UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), "save it as UTF-8"),
+        ("größe,y\n1,2\n".encode("latin-1"), "line 1: cannot be read as CSV: byte 0xf6 is not UTF-8; save the file as"),
+        (b"a,b\n" + b"1,2\n" * 9_000 + b"caf\xe9,2\n", "line 9002: cannot be read as CSV: byte 0xe9 is not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "byte 0xff is not UTF-8; save the file as UTF-8"),
         (b'a,b\n1,2\n"3,4\n', "line 3: cannot be read as CSV: .* look for a quote that is not closed"),
         (b'a,b\n"1"2,3\n', "line 2: cannot be read as CSV: .* look for a quote"),
         (b"a,b\n" + b"9" * 200_000 + b",1\n", "line 2: cannot be read as CSV: field larger"),
@@ -269,6 +277,31 @@ def test_a_column_that_counts_the_rows_and_has_no_name_is_left_out(tmp_path):
     np.testing.assert_array_equal(read_rows(tmp_path / "a.csv", data.table).x, data.x)
 
 
+def test_a_column_that_float32_would_round_away_is_noted(tmp_path):
+    start = 1_700_000_000
+    text = "when,year,id,y\n" + "".join(f"{start + 7 * i},{2000 + i},{2**63 + i * 2**58},{i % 2}\n" for i in range(9))
+    when, year, number = read_csv(written(tmp_path / "a.csv", text)).table.columns
+    assert when.note == "float32 rounds it to steps of 128: choose --dtype float64"
+    assert "float32" not in year.note + number.note
+
+
+def test_text_that_goes_over_lines_is_one_line(tmp_path):
+    text = 'a,b,y\n"one\n two",1,"so\nso"\none  two,2,so so\nthree,3,no\n'
+    path = written(tmp_path / "a.csv", text)
+    data = read_csv(path)
+    assert data.table.columns[0].categories == ("one two", "three")
+    assert data.classes == ("no", "so so")
+    rows = read_rows(path, data.table)
+    np.testing.assert_array_equal(rows.x, data.x)
+    assert rows.cells[0] == ["one\n two", "1", "so\nso"]
+    assert rows.notes == []
+
+
+def test_inputs_have_names():
+    table = Table("y", (Column("a"), Column("c", ("", "blue"))))
+    assert table.inputs == ("a", "c = (missing)", "c = blue")
+
+
 def test_a_first_line_that_may_not_be_names_is_noted(tmp_path):
     data = read_csv(written(tmp_path / "a.csv", "39,red,1\n40,blue,0\n41,red,0\n"))
     assert data.note == "the first line is taken for names, though '39' looks like a value"
@@ -309,18 +342,19 @@ def test_what_is_made_up_is_noted(tmp_path):
     np.testing.assert_array_equal(rows.x, [[2, 0, 0, 0, 1], [1, 0, 0, 1, 1]])
     assert rows.notes == [
         "column 'a': 1 missing, taken as the mean 2",
-        "column 'c': 1 rows hold what was not learned: 'green'",
+        "column 'c': 1 of 2 rows hold what was not learned: 'green'",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b,colour\n1,2,red\n", "no column is called 'c'; the columns are a, b, colour"),
+        ("a,b,colour\n1,2,red\n", "no column is called 'c'; the columns are a, b, colour; add it, as the network"),
         ("1,2,3\n4,5,6\n", r"no column is called 'a'; the columns are 1, 2, 3 \(the first line holds no names\)"),
         ("a,b,c,c\n1,2,red,red\n", "more than one column is called 'c'"),
         ("a,b,c\n1,x,red\n", "line 2: column 'b' holds 'x', expected a number"),
         ("a,b,c\n1,inf,red\n", "line 2: column 'b' holds 'inf', expected a number"),
+        ("a,b,c\n1,-1e300,red\n", r"line 2: column 'b' holds '-1e300', expected a number up to 1e\+37; correct"),
         ("a,b,c\n1,1,red\n1,,red\n", "line 3: column 'b' is missing; fill it in"),
         ("a,b,c\n", "there are no rows below"),
         ("a,b,c\n1,2\n", "line 2: 2 cells, expected 3"),

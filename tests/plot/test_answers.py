@@ -179,3 +179,13 @@ def test_targets_of_one_axis_and_of_one_row_are_fine():
         png(draw(np.arange(3), np.arange(3.0)[:, None]))
         with pytest.raises(ShapeError):
             draw(np.ones(3), np.ones((3, 2)))
+
+
+def test_mistakes_of_scores_are_shown_as_scores():
+    y, scores = [0, 1], np.array([[-1.5, 3.0], [-2.0, -1.0]])
+    axes = gn.plot.mistakes(np.ones((2, 3)), y, scores, classes=("a", "b")).axes[0]
+    assert axes.get_xlabel() == "score"
+    assert axes.get_xlim()[0] < -1.5
+    assert axes.get_xlim()[1] > 3.0
+    axes = gn.plot.mistakes(np.ones((2, 4)), y, scores, image_shape=(2, 2, 1)).axes[0]
+    assert axes.get_title(loc="left") == "said 1 3.00\ntrue 0 -1.50"

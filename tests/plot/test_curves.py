@@ -33,8 +33,9 @@ def epochs(*rows):
         (epochs(VALID), 2, [BLUE, ORANGE]),
         (epochs(LOSS, VALID, VALID), 2, [BLUE, ORANGE]),
         (epochs(VALID | {"loss": 0.0}, VALID), 2, [BLUE, ORANGE]),
+        (epochs(LOSS | {"valid_r2": -3.0}, LOSS | {"valid_r2": 0.9}), 2, [BLUE, ORANGE]),
     ],
-    ids=["no validation", "validation", "one epoch", "validation later", "a loss of 0"],
+    ids=["no validation", "validation", "one epoch", "validation later", "a loss of 0", "R squared"],
 )
 def test_the_curves_are_drawn(tmp_path, history, panels, colours):
     assert draw_curves(history, tmp_path / "c.png")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from gpunn.data.table import Column, Table
 from gpunn.errors import NotInitialised, OptionError, ShapeError
 from gpunn.plot.network import _stages
 from gpunn.plot.style import png
@@ -172,3 +173,27 @@ def test_the_diagram_says_sizes_layers_and_parameters():
 )
 def test_any_network_has_a_diagram(net):
     png(gn.plot.diagram(net))
+
+
+def on_a_table(columns):
+    net = gn.mlp([sum(column.width for column in columns), 3, 2]).init()
+    net.about = {"table": Table("y", tuple(columns)).about()}
+    return net
+
+
+def test_inputs_have_the_names_of_their_columns():
+    net = on_a_table([Column("width"), Column("colour", ("", "red"))])
+    names = ["width", "colour = (missing)", "colour = red"]
+    axes = gn.plot.weights(net).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+    assert axes.get_xticks().tolist() == [0, 1, 2]
+    first, second = gn.plot.activations(net, np.ones(3)).axes[:2]
+    assert [label.get_text() for label in first.get_yticklabels()] == names
+    assert [label.get_text() for label in second.get_yticklabels()] == ["0", "1", "2"]
+
+
+def test_of_many_inputs_every_second_or_third_is_named():
+    net = on_a_table([Column(f"c{i}") for i in range(130)])
+    axes = gn.plot.weights(net).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"c{i}" for i in range(0, 130, 3)]
+    assert axes.get_xticks().tolist() == list(range(0, 130, 3))

@@ -107,7 +107,9 @@ def test_a_run_on_images_of_classes():
     assert "All 3 epochs" in found.text
 
 
-def test_two_features_have_a_boundary_and_names_are_only_names():
+def test_two_features_have_a_boundary_and_names_are_only_names(monkeypatch):
+    drawn_with = []
+    monkeypatch.setattr(module, "boundary", lambda *a, **k: drawn_with.append(k["names"]) or gn.plot.boundary(*a, **k))
     x = RNG.standard_normal((100, 2))
     names = np.where(x[:, 0] > 0, EVIL, "a&b <b>")
     rows = [f'{a},{b},"{name}"' for (a, b), name in zip(x, names, strict=True)]
@@ -120,6 +122,41 @@ def test_two_features_have_a_boundary_and_names_are_only_names():
     assert EVIL in found.text
     assert "a&b <b>" in found.text
     assert "e<i>vil.csv" in found.text
+    assert drawn_with == [("p", "q")]
+    summary = json.loads(Path("run/summary.json").read_text())
+    baseline = summary["scores"]["baseline"]
+    answer = " ".join(baseline["answer"].split())
+    assert f"right if the answer is always {answer} {baseline['accuracy']:.2%}" in found.text
+
+
+def test_a_table_of_quantities_names_what_is_predicted(monkeypatch):
+    drawn_with = []
+    monkeypatch.setattr(module, "residuals", lambda *a, names: drawn_with.append(names) or gn.plot.residuals(*a))
+    rows = [f"{i % 17},{70_000 + 1000 * (i % 29)}" for i in range(100)]
+    Path("d.csv").write_text("\n".join(["a,price of it", *rows]))
+    train("d.csv", "--epochs", "1", "--hidden", "4", "--task", "regression")
+    text = look(report("run")[0]).text
+    assert drawn_with == [["price of it"]]
+    scores = json.loads(Path("run/summary.json").read_text())["scores"]
+    for part in (scores["network"]["mae"], scores["baseline"]["mae"]):
+        assert f"{part:,.0f}" in text if part >= 1e4 else f"{part:.5g}" in text
+    Path("d.csv").write_text("\n".join(["a,b,price of it", *(f"1,{row}" for row in rows)]))
+    with pytest.raises(DataError, match="the table is not that which the network in run was trained on; put the data"):
+        report("run")
+
+
+def test_quantities_that_are_all_equal_have_no_r2():
+    np.savez("same.npz", x=RNG.standard_normal((40, 3)), y=np.full(40, 2.5))
+    train("same.npz", "--epochs", "1", "--hidden", "4", "--task", "regression")
+    assert look(report("run")[0]).headline == "R² = not defined, as all values are equal"
+
+
+def test_scores_are_not_said_to_be_probabilities():
+    np.savez("d.npz", x=RNG.standard_normal((80, 3)), y=np.arange(80) % 2)
+    train("d.npz", "--epochs", "2", "--hidden", "4", "--loss", "hinge")
+    text = look(report("run")[0]).text
+    assert "with the score it gave to each. Rows are counted among the test examples, from 0." in text
+    assert "with the probability" not in text
 
 
 @pytest.mark.parametrize("columns", [1, 2])

@@ -41,6 +41,11 @@ def test_the_best_is_the_first_lowest_loss_or_highest_accuracy():
     assert history.best("valid_accuracy") is ROWS[1]
 
 
+def test_the_best_r2_is_the_highest():
+    history = History([{"valid_r2": 0.5}, {"valid_r2": 0.9}, {"valid_r2": -2.0}])
+    assert history.best("valid_r2") is history[1]
+
+
 def test_nan_is_never_best():
     rows = [{"loss": math.nan}, {"loss": 2.0}, {"loss": math.nan}, {"loss": 1.0}]
     assert History(rows).best("loss") is rows[3]

@@ -131,3 +131,9 @@ def test_only_a_terminal_can_be_drawn_on(monkeypatch):
     assert LiveChart.possible()
     monkeypatch.setenv("TERM", "dumb")
     assert not LiveChart.possible()
+
+
+def test_below_the_chart_stand_all_figures_of_the_last_epoch():
+    row = {"epoch": 3, "loss": 2.0, "valid_loss": 3.0, "valid_r2": 0.25}
+    trainer = SimpleNamespace(epoch=3, batch=0, history=History([row]))
+    assert LiveChart()._state(trainer) == "epoch 3 of 0  loss 2  valid loss 3  valid r2 0.2500"

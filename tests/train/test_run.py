@@ -719,8 +719,16 @@ def test_the_reason_for_the_task_is_told(y, task, reason):
 
 def test_text_is_no_quantity():
     Path("d.csv").write_text("x,y\n" + "1,yes\n2,no\n" * 10)
-    with pytest.raises(DataError, match="regression needs numbers as targets, got text such as 'no'"):
+    with pytest.raises(DataError, match="regression needs numbers as targets, got text such as 'no'; choose"):
         recipe.load_data(Config.of({"data": "d.csv", "task": "regression"}))
+
+
+@pytest.mark.parametrize(("x", "y", "what"), [(-1e300, 1.5, "inputs of the size 1e\\+300"), (1.0, 2e300, "targets of")])
+def test_numbers_that_float32_has_not_are_named(x, y, what):
+    some = RNG.standard_normal(40)
+    config = save("d.npz", np.where(some > 0, some, x)[:, None], np.where(some > 0, some, y))
+    with pytest.raises(DataError, match=rf"^d\.npz: {what}.* expected up to 1e\+37; choose a larger unit$"):
+        recipe.load_data(config)
 
 
 def test_whole_numbers_can_be_quantities():
