@@ -443,7 +443,8 @@ def read_rows(path: str | Path, table: Table) -> Rows:
             if new := sorted({text for text, k in zip(texts, which, strict=True) if k < 0}):
                 listed = _cut(", ".join(map(_shown, new)), 80)
                 notes.append(
-                    f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold what was not learned: {listed}"
+                    f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold "
+                    f"what was not learned: {listed}"
                 )
             continue
         values = np.array(
