@@ -32,7 +32,9 @@ def test_the_python_runs_from_top_to_bottom(tmp_path, monkeypatch):
     for block in blocks("python"):
         if "sklearn" not in block:  # which stands in those that need more than gpunn
             exec(compile(block, "README.md", "exec"), names)
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 7
+    hidden = gn.ops.sigmoid(gn.ops.linear(names["x_test"], names["W1"], names["b1"]))
+    assert (gn.ops.linear(hidden, names["W2"], names["b2"]).argmax(axis=1) == names["answers"]).mean() > 0.9
     assert names["trainer"].evaluate(names["test"])["accuracy"] > 0.9
     assert float(names["value"]) < 2.0
     assert max(gn.gradcheck(names["Scale"](5), np.ones((2, 5))).values()) < 1e-8

@@ -139,9 +139,7 @@ class _Csv:
             next(rows)
         for line, cells in rows:
             if len(cells) != len(self.names):
-                expected = (
-                    f"expected {len(self.names)} as in the first line; a cell with a separator in it needs quotes"
-                )
+                expected = f"expected {len(self.names)} as in the first line; a cell with a separator in it needs quotes"
                 raise DataError(f"{self.path}, line {line}: {len(cells)} cells, {expected}")
             yield line, [cell.strip() for cell in cells]
 
@@ -444,8 +442,10 @@ def read_rows(path: str | Path, table: Table) -> Rows:
             blocks.append((which[:, None] == np.arange(column.width)).astype(np.float64))
             if new := sorted({text for text, k in zip(texts, which, strict=True) if k < 0}):
                 listed = _cut(", ".join(map(_shown, new)), 80)
-                rare = f"{int(np.sum(which < 0)):,} of {len(cells):,} rows"
-                notes.append(f"column {name}: {rare} hold what was not learned: {listed}")
+                notes.append(
+                    f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold "
+                    f"what was not learned: {listed}"
+                )
             continue
         values = np.array(
             [_value(text, f"{path}, line {n}: column {name}") for text, n in zip(texts, lines, strict=True)]

@@ -56,13 +56,16 @@ class Graphs:
         t, size = self.trainer, batches.batch_size
         order = self._order(batches, epoch)
         self._forget_outdated(data=(id(batches.x), id(batches.y)))
+
+        def gathered() -> Callable[[Array], Pair]:
+            return functools.partial(_gathered, batches.x, batches.y, batches.dtype)
+
         while not self.off and t.batch < len(batches):
             first = t.batch * size
             rows = order[first : first + size]
-            inputs = functools.partial(_gathered, batches.x, batches.y, batches.dtype)
             key = id(batches.x), id(batches.y), rows.shape[0]
             batch = functools.partial(batches.batch, t.batch, order, epoch)
-            step = self._step(key, batch, inputs, rows)
+            step = self._step(key, batch, gathered, rows)
             if step is not None:
                 yield functools.partial(self._replay, key, batch, order[first:], len(batches) - t.batch)
             elif not self.off:
@@ -87,7 +90,7 @@ class Graphs:
         step = self._steps.get(key)
         if step is None or not step.is_sent(t):
             self._forget_outdated()
-            step = self._step(key, lambda: (t._scaled(x), y), _Given(x, y, t), None)
+            step = self._step(key, lambda: (t._scaled(x), y), lambda: _Given(x, y, t), None)
             if step is None:
                 return None
             if not step.send(t, None, TABLE):
@@ -123,13 +126,13 @@ class Graphs:
         for step in self._steps.values():
             step.left = 0
 
-    def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[..., Pair], rows: Any) -> "Step | None":
-        """The captured step for this shape; None where this step is to be taken as usual."""
+    def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":
+        """The captured step for this shape, of what `inputs` makes; None where a step is to be taken as usual."""
         if key not in self._steps and not self.off:
             self._seen[key] += 1
             if self._seen[key] > WARM_UP and len(self._steps) < MOST:
                 try:
-                    step = captured(self.trainer, batch, inputs, rows)
+                    step = captured(self.trainer, batch, inputs(), rows)
                     if step is not None:
                         self._steps[key] = step
                 except Exception as error:
@@ -155,6 +158,7 @@ class Step:
 
     def __init__(self, t: "Trainer", inputs: Callable[[Array], Pair], rows: Array | None) -> None:
         self.inputs, self.rows = inputs, 0 if rows is None else rows.shape[0]
+        self.of = t._loss, t.optimizer, t.clip_norm
         self.names, constants = constants_of(t.optimizer, t.net.store, t.steps)
         self.tables = tables = Tables(TABLE, self.rows, constants.size, t.net.store.values.dtype)
         self.left = 0
@@ -175,6 +179,7 @@ class Step:
         return (
             self.left > 0
             and self.next == t.steps
+            and self._is_of(t)
             and self.rates[-self.left] == t.optimizer.learning_rate(t.steps)
             and self.options == vars(t.optimizer)
         )
@@ -182,8 +187,10 @@ class Step:
     def send(self, t: "Trainer", rows: Array | None, count: int) -> bool:
         """Send the numbers of the next steps, `count` at most; the first of `rows` are those of their batches.
 
-        Returns False, and sends nothing, where the optimiser makes other updates now than when this was captured.
+        Returns False, and sends nothing, where the step is no longer the one that was captured.
         """
+        if not self._is_of(t):
+            return False
         coming = range(t.steps, t.steps + count)
         noted = (constants_of(t.optimizer, t.net.store, done) for done in coming)
         alike = [constants for _, constants in itertools.takewhile(lambda one: one[0] == self.names, noted)]
@@ -193,6 +200,10 @@ class Step:
             self.rates = [t.optimizer.learning_rate(done) for done in coming[: len(alike)]]
             self.options, self.next, self.left = dict(vars(t.optimizer)), t.steps, len(alike)
         return bool(alike)
+
+    def _is_of(self, t: "Trainer") -> bool:
+        loss, optimizer, clip_norm = self.of
+        return loss is t._loss and optimizer is t.optimizer and clip_norm == t.clip_norm
 
     def replay(self, t: "Trainer") -> int:
         """Take the trainer's next step; returns the place of its loss in `losses`."""

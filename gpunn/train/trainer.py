@@ -67,7 +67,9 @@ class Trainer:
 
     `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
     the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
-    cannot; True demands it; False does without. A CPU has no such thing. Not yet run on a GPU.
+    cannot; True demands it; False does without. What is changed in a layer meanwhile, such as a rate of dropout, counts
+    from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. A CPU has no such
+    thing. Not yet run on a GPU.
 
     Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
     on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
@@ -306,8 +308,8 @@ class Trainer:
         self._most = -(-int(min(self._most, batch)) // 2)
 
     def _out_of_memory(self) -> OutOfMemory:
-        numbers = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])
-        held = numbers * np.dtype(self.dtype).itemsize / 2**20
+        count = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])
+        held = count * np.dtype(self.dtype).itemsize / 2**20
         free, total = (n / 2**20 for n in self.device.memory() or (math.nan, math.nan))
         return OutOfMemory(
             f"{self.device} has too little memory for a step on a single row: {self.net.store.size:,} parameters, with "

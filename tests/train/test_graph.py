@@ -214,9 +214,11 @@ class Meddle(gn.Callback):
         [lambda t: setattr(t.optimizer, "beta1", 0.5), lambda t: setattr(t.optimizer, "beta1", 0.9)],
         [lambda t: setattr(t.optimizer, "lr", gn.schedules.Constant(0.01)), lambda t: None],
         [lambda t: setattr(t.optimizer, "weight_decay", 0.1), lambda t: setattr(t.optimizer, "weight_decay", 0.0)],
+        [lambda t: setattr(t, "clip_norm", 0.01), lambda t: setattr(t, "clip_norm", None)],
+        [lambda t: setattr(t, "loss", gn.FocalLoss()), lambda t: setattr(t, "loss", gn.SoftmaxCrossEntropy())],
         [lambda t: t.net.load_state_dict({n: a * 0.9 for n, a in t.net.state_dict().items()})],
     ],
-    ids=["scale", "beta1", "lr", "decay", "weights"],
+    ids=["scale", "beta1", "lr", "decay", "clip", "loss", "weights"],
 )
 def test_what_a_callback_changes_counts_from_the_next_step(fake_gpu, changes):
     ends_alike(
@@ -225,6 +227,19 @@ def test_what_a_callback_changes_counts_from_the_next_step(fake_gpu, changes):
         lambda t: t.fit((X, LABELS), epochs=4, batch_size=4, callbacks=Meddle(*changes)),
     )
     assert fake_gpu.state.replays > 20
+
+
+def test_what_is_changed_between_steps_counts_from_the_next(fake_gpu):
+    def fit(t):
+        losses = []
+        for i in range(32):
+            losses.append(t.step(X[:8], LABELS[:8]))
+            if i % 8 == 7:
+                t.clip_norm = None if t.clip_norm else 0.01
+                t.loss = gn.FocalLoss() if i == 15 else gn.SoftmaxCrossEntropy()
+        return [float(loss) for loss in losses]
+
+    ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), fit)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, and few calls.
+"""Softmax, and the softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, and few calls.
 
 With the right class k of row n: L_n = log sum_c e^(z_nc - max) - (z_nk - max), and dz_n = p_n, less 1 at k, all over N.
 """
@@ -13,7 +13,16 @@ from gpunn import ops
 from gpunn.kernels.cpu.linear import ones
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "labels_fit", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
+__all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
+
+FEW = 64  # labels that Python itself looks at in less time
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """`gpunn.ops.softmax` for NumPy arrays."""
+    y = np.exp(z - np.maximum.reduce(z, axis=-1, keepdims=True))
+    y /= np.add.reduce(y, axis=-1, keepdims=True)
+    return y
 
 
 def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -22,11 +31,11 @@ def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray
         return reference(ops.softmax_cross_entropy)(z, y)
     n, m = z.shape
     p = z - np.maximum.reduce(z, axis=1, keepdims=True)
-    right = p[_places(n), y]
+    right = p.ravel()[_places(p, y)]
     np.exp(p, out=p)
-    sums = np.dot(p, ones(m, p.dtype))
+    sums = p.dot(ones(m, p.dtype))
     p /= sums[:, None]
-    return np.dot(ones(n, p.dtype), np.log(sums) - right) / p.dtype.type(n), p
+    return ones(n, p.dtype).dot(np.log(sums) - right) / p.dtype.type(n), p
 
 
 def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -34,22 +43,31 @@ def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     if y.ndim != 1:
         return reference(ops.softmax_cross_entropy_backward)(p, y)
     n = y.size
-    dz = p / n
-    dz[_places(n), y] -= 1.0 / n
+    dz = np.divide(p, n, order="C")
+    dz.ravel()[_places(p, y)] -= 1.0 / n  # in one piece, so that this is dz itself
     return dz
 
 
+def _places(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where the right classes are in p.ravel(): places in one axis are found three times as fast as in two."""
+    return _rows(*p.shape) + y.astype(np.int64, copy=False)
+
+
 @functools.lru_cache(maxsize=16)
-def _places(n: int) -> np.ndarray:
-    return np.arange(n)
+def _rows(n: int, m: int) -> np.ndarray:
+    return m * np.arange(n)
 
 
 def labels_fit(labels: np.ndarray, *, classes: int) -> bool:
     """`gpunn.ops.labels_fit` for NumPy arrays: without a sign, what is below 0 is very large."""
+    if 0 < labels.size <= FEW:
+        few = labels.tolist()
+        return min(few) >= 0 and max(few) < classes
     return labels.size == 0 or bool(np.maximum.reduce(labels.astype(np.uint64)) < classes)
 
 
 TWINS: dict[str, Callable[..., Any]] = {
+    "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "softmax_cross_entropy_backward": softmax_cross_entropy_backward,
     "labels_fit": labels_fit,

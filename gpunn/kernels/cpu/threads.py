@@ -1,7 +1,7 @@
 """Work divided among the processors: each thread of Python takes one piece.
 
 NumPy and the functions compiled by Numba let go of Python's lock while they compute, so threads do run side by side.
-To hand a piece to another one and wait for it takes about 50 us.
+Those that have nothing to do sleep, so that to hand a piece to one takes as long as the system takes to wake it.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -43,17 +43,18 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
         return
     length = -(-size // (pieces * align)) * align
     with _products_on_one_thread if products else contextlib.nullcontext():
-        # A copy of the context each: NumPy's errstate is part of it.
-        others = [
-            _pool().submit(contextvars.copy_context().run, work, slice(start, min(start + length, size)))
-            for start in range(length, size, length)
-        ]
+        others = [_Piece(work, slice(start, min(start + length, size))) for start in range(length, size, length)]
+        for other in others:
+            _waiting().put(other)
         try:
             work(slice(0, length))
         finally:
-            wait(others)
+            for other in others:
+                other.run()  # here, if no thread has begun it: all may be at work elsewhere
+                other.done.acquire()
     for other in others:
-        other.result()  # raises what was raised there
+        if other.error is not None:
+            raise other.error
 
 
 def summed(
@@ -78,9 +79,43 @@ def enough(size: int, multiplications: int) -> int:
     return max(1, ENOUGH * size // max(1, multiplications))
 
 
+class _Piece:
+    """A slice that one thread works on, whichever begins it first."""
+
+    __slots__ = ("begun", "context", "done", "error", "part", "work")
+
+    def __init__(self, work: Callable[[slice], None], part: slice) -> None:
+        self.work, self.part = work, part
+        self.context = contextvars.copy_context()  # NumPy's errstate is part of it
+        self.begun, self.done = threading.Lock(), threading.Lock()
+        self.done.acquire()  # until it is done
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Work on it, unless a thread has begun that already. What is raised is kept."""
+        if not self.begun.acquire(blocking=False):
+            return
+        try:
+            self.context.run(self.work, self.part)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.release()
+
+
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="gpunn")
+def _waiting() -> "SimpleQueue[_Piece | None]":
+    """The pieces that wait for a thread, and behind it the threads that take them; None ends one."""
+    pieces: SimpleQueue[_Piece | None] = SimpleQueue()
+    for number in range(threads() - 1):
+        threading.Thread(target=_take, args=(pieces,), name=f"gpunn_{number}", daemon=True).start()
+    return pieces
+
+
+def _take(pieces: "SimpleQueue[_Piece | None]") -> None:
+    while (piece := pieces.get()) is not None:
+        piece.run()
+        del piece  # or its arrays would be held until the next one comes
 
 
 class _OneThread:
@@ -116,7 +151,7 @@ _products_on_one_thread = _OneThread()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a child process
+    os.register_at_fork(after_in_child=_waiting.cache_clear)  # threads do not live on in a child process
     os.register_at_fork(
         after_in_child=lambda: _OneThread.__init__(_products_on_one_thread)
     )  # nor do they leave it there

@@ -14,6 +14,12 @@ from gpunn.kernels.cpu.fast.linear import linear_backward, product
 rng = np.random.default_rng(4)
 
 
+def end_threads():
+    for _ in range(threads.threads() - 1):
+        threads._waiting().put(None)
+    threads._waiting.cache_clear()  # other threads take the next pieces
+
+
 def normal(*shape):
     return rng.standard_normal(shape).astype("float32")
 
@@ -22,10 +28,10 @@ def normal(*shape):
 def some_threads(request, monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: request.param)
     monkeypatch.setattr(threads, "ENOUGH", 1)
-    threads._pool.cache_clear()
+    end_threads()
     yield request.param
-    threads._pool().shutdown()
-    threads._pool.cache_clear()
+    end_threads()
+    threads._waiting.cache_clear()
 
 
 @pytest.mark.parametrize("transposed", ["a", "b"])
@@ -56,15 +62,14 @@ def test_products_are_the_same_to_the_bit_however_they_are_divided(transposed, s
     n, m, k = sizes
     a, b = (normal(k, n), normal(k, m)) if transposed == "a" else (normal(n, k), normal(m, k))
     results = []
+    end_threads()
     monkeypatch.setattr(threads, "ENOUGH", 1)
     for count in (1, 2, 3):
         monkeypatch.setattr(threads, "threads", lambda count=count: count)
-        threads._pool.cache_clear()
         c = np.empty((n, m), "float32")
         product(a, b, c, transposed=transposed)
         results.append(c)
-        threads._pool().shutdown()
-    threads._pool.cache_clear()
+        end_threads()
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 

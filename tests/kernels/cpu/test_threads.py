@@ -1,5 +1,8 @@
 import os
+import queue
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
@@ -12,10 +15,11 @@ from gpunn.kernels.cpu.threads import split
 @pytest.fixture
 def three(monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: 3)
-    threads._pool.cache_clear()
+    threads._waiting.cache_clear()
     yield
-    threads._pool().shutdown()
-    threads._pool.cache_clear()
+    for _ in range(2):
+        threads._waiting().put(None)
+    threads._waiting.cache_clear()
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 96, 97, 1000])
@@ -50,6 +54,41 @@ def test_an_error_in_any_piece_is_raised_once_all_are_done(three, bad):
     with pytest.raises(ValueError, match=str(bad)):
         split(work, 96, 32)
     assert sorted(done) == sorted({0, 32, 64} - {bad})
+
+
+def test_what_no_other_thread_begins_is_done_by_the_caller(monkeypatch):
+    monkeypatch.setattr(threads, "threads", lambda: 3)
+    monkeypatch.setattr(threads, "_waiting", lambda: queue.SimpleQueue())  # that no thread looks at
+    here = []
+    split(lambda part: here.append(threading.current_thread()), 96, 32)
+    assert here == [threading.current_thread()] * 3
+
+
+def test_a_piece_may_be_divided_again(three):
+    hits = np.zeros((3, 96), int)
+
+    def work(part):
+        row = part.start // 32
+
+        def inner(piece):
+            hits[row, piece] += 1
+
+        split(inner, 96, 32)
+
+    split(work, 96, 32)
+    assert (hits == 1).all()
+
+
+def test_threads_that_wait_hold_no_arrays(three):
+    data = np.zeros(96)
+    gone = weakref.ref(data)
+    split(lambda part, data=data: time.sleep(0.05), 96, 32)  # long enough for the others to begin
+    del data
+    for _ in range(100):
+        if gone() is None:
+            break
+        time.sleep(0.02)
+    assert gone() is None
 
 
 def test_all_pieces_have_the_errstate_of_the_caller(three):

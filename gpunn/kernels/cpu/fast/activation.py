@@ -104,7 +104,8 @@ def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callabl
         if not plain(x, *second) or (single and dtype != F) or (second and second[0].shape != shape):
             return reference(x, *second, **constants)
         out = np.empty(shape, dtype)
-        arrays = [a.ravel() for a in (x, *second, out)]  # views, because all are in one piece
+        # views, because all are in one piece
+        arrays = (x.ravel(), second[0].ravel(), out.ravel()) if second else (x.ravel(), out.ravel())
         if size < 2 * LEAST:
             kernel(*arrays, *constants.values())
         else:

@@ -95,7 +95,7 @@ def linear_backward(
     out: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None] = (None, None, None),
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.linear_backward` for NumPy arrays."""
-    if x.ndim != 2 or W.size < LARGE or len(x) < FEWEST or min(W.shape) < 2 * PANEL or not _fit(dy, x, W, *out):
+    if W.size < LARGE or x.ndim != 2 or len(x) < FEWEST or min(W.shape) < 2 * PANEL or not _fit(dy, x, W, *out):
         return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     dx, dW, db = out
     if need_dx:
@@ -103,7 +103,7 @@ def linear_backward(
         product(dy, W, dx, transposed="b")
     dW = np.empty(W.shape, F) if dW is None else dW
     product(x, dy, dW, transposed="a")
-    return dx if need_dx else None, dW, np.dot(plain.ones(len(x), x.dtype), dy, out=db)
+    return dx if need_dx else None, dW, plain.ones(len(x), x.dtype).dot(dy, out=db)
 
 
 def _fit(*arrays: np.ndarray | None) -> bool:
