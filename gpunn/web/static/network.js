@@ -299,7 +299,7 @@ function attach(layer, weights) {
   for (const inner of layer.layers ?? []) attach(inner, weights);
 }
 
-// [the share of each class, the picture that the network sees, what each of its layers makes of it]
+// [the answer for each class, the picture that the network sees, what each of its layers makes of it]
 async function read(drawing, network) {
   const picture = prepare(drawing, network);
   let x = array(network.input, picture.data.map((value) => value * network.white));
