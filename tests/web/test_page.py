@@ -372,6 +372,16 @@ def test_scores_are_shown_as_scores(open_page, folder):
     assert page.complaints() == []
 
 
+def test_a_hundred_classes_leave_room_for_the_rest(open_page, folder):
+    net = network(gn.mlp([784, 100], output="softmax"), classes=[f"class {i}" for i in range(100)])
+    to_html(net, folder / "hundred.html")
+    page = open_page((folder / "hundred.html").as_uri())
+    assert page.js("return document.getElementById('title').textContent") == "Draw one of 100 classes"
+    assert page.js("return document.documentElement.scrollHeight") < 2000
+    assert page.js("return document.getElementById('bars').scrollHeight") > 2000
+    assert page.complaints() == []
+
+
 def test_classes_of_any_name_are_shown_as_text(open_page, folder):
     names = ["cat", "<b>dog</b>", "a name that is rather long", *"3456789"]
     to_html(network(classes=names), folder / "names.html")
@@ -379,4 +389,6 @@ def test_classes_of_any_name_are_shown_as_text(open_page, folder):
     shown = page.js("return [...document.querySelectorAll('#bars li > :first-child')].map((e) => e.textContent)")
     assert shown == names
     assert page.js("return document.getElementById('title').textContent").startswith("Draw one of cat, <b>dog</b>")
+    tracks = "return [...document.querySelectorAll('.track')].map((e) => e.getBoundingClientRect().left)"
+    assert len(set(page.js(tracks))) == 1  # so that bars can be compared
     assert page.complaints() == []

@@ -315,7 +315,9 @@ function make(tag, text = "", className = "") {
 function build() {
   const { classes, image, layers, parameters } = network;
   const digits = classes.every((name) => /^[0-9]$/.test(name));
-  $("title").textContent = digits ? "Draw a digit" : `Draw one of ${classes.join(", ")}`;
+  const names = classes.join(", ");
+  const what = names.length < 80 ? names : `${classes.length} classes`;
+  $("title").textContent = digits ? "Draw a digit" : `Draw one of ${what}`;
   $("about").textContent = `A neural network of ${parameters.toLocaleString("en")} parameters reads it while you draw.`;
   document.title = `${$("title").textContent} · gpunn`;
   $("seen").textContent = `What it sees: ${image.join(" × ")}`;
