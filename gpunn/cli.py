@@ -136,7 +136,7 @@ def _predict(run: str, files: list[str], out: str | None) -> int:
 
 def _predict_pictures(net: Any, files: list[str]) -> int:
     from gpunn.data.image import read_image
-    from gpunn.layers import Identity
+    from gpunn.io.foreign import gives_probabilities
 
     width = max(len(path) for path in files)
     for path in files:
@@ -144,7 +144,7 @@ def _predict_pictures(net: Any, files: list[str]) -> int:
         answer = net(x)[0]
         if net.about["classes"]:
             best = sorted(enumerate(answer), key=lambda pair: -pair[1])[:3]
-            form = "6.2f" if isinstance(net.output, Identity) else "6.1%"  # scores, or probabilities
+            form = "6.1%" if gives_probabilities(net) else "6.2f"
             text = "  ".join(f"{net.about['classes'][i]} {float(p):{form}}" for i, p in best)
         else:
             text = "  ".join(f"{float(value):.6g}" for value in answer)

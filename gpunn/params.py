@@ -91,12 +91,17 @@ class Param:
 
 
 class Buffer:
-    """An array of a layer that is not learned, such as a mean taken over the data; saved with the weights."""
+    """An array of a layer that is not learned, such as a mean taken over the data; saved with the weights.
+
+    It starts as `initial`, an array, or one number for all of a `shape`.
+    """
 
     __slots__ = ("_value", "initial", "store")
 
-    def __init__(self, initial: Any) -> None:
-        self.initial = np.asarray(to_host(initial), dtype=np.float64)
+    def __init__(self, initial: Any, shape: tuple[int, ...] | None = None) -> None:
+        array = np.asarray(to_host(initial), dtype=np.float64)
+        # one number seen as many takes no room, however many a damaged file asks for
+        self.initial = array if shape is None else np.broadcast_to(array, shape)
         self.store: ParamStore | None = None
         self._value: Array = None
 
@@ -142,7 +147,7 @@ class ParamStore:
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():
-            buffer.store, buffer._value = self, device.asarray(buffer.initial, dtype)
+            buffer.store, buffer._value = self, device.asarray(buffer.initial.copy(), dtype)  # layers write into it
 
     def __getstate__(self) -> tuple[Any, ...]:
         """What copy and pickle keep: the views are made anew, or they would no longer be views."""

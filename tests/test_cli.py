@@ -372,6 +372,10 @@ def test_scores_are_not_shown_as_probabilities(gpunn_):
     gpunn_("train", *QUICK, "--loss", "hinge", "--out", "run")
     image.fromarray((datasets.digits()[1].x[0] * 255).astype("uint8").reshape(8, 8)).save("p.png")
     assert re.fullmatch(r"p\.png(  \d +-?\d+\.\d\d){3}", gpunn_("predict", "run", "p.png")[1][0])
+    net = gpunn.load("run/model.safetensors")
+    net.output = None  # as that of a network whose loss has the softmax
+    gpunn.save("bare", net)
+    assert re.fullmatch(r"p\.png(  \d +-?\d+\.\d\d){3}", gpunn_("predict", "bare", "p.png")[1][0])
 
 
 def test_networks_of_several_kinds_are_compared(gpunn_):

@@ -207,6 +207,15 @@ def test_a_layer_without_parameters_but_with_buffers_belongs_to_one_network_too(
         gn.Sequential(shared).init(dtype="float64")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_buffer_starts_anew_whatever_was_written_into_it(dtype):
+    layer = gn.BatchNorm(2).init(dtype=dtype)
+    layer.forward(layer.store.device.asarray([[7.0, 8.0], [9.0, 11.0]], dtype), train=True)
+    assert layer.mean.value[0] > 0.5
+    np.testing.assert_array_equal(layer.init(dtype=dtype).mean.value, [0.0, 0.0])
+    np.testing.assert_array_equal(layer.variance.value, [1.0, 1.0])
+
+
 def test_parameters_in_a_list_are_found():
     class Several(gn.Layer):
         def __init__(self):

@@ -7,9 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.errors import FileError
+from gpunn.checks import number, whole
+from gpunn.errors import FileError, OptionError
 
-__all__ = ["centre", "open_picture", "picture_size", "read_image", "scaled", "shrink"]
+__all__ = ["centre", "image_shape", "ink_of", "open_picture", "picture_size", "read_image", "scaled", "shrink"]
+
+
+def image_shape(about: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(height, width, channels) of a network's images, as its `about` tells. Raises OptionError unless it does."""
+    sizes = about.get("image_shape")
+    if not isinstance(sizes, list | tuple) or len(sizes) != 3:
+        raise OptionError(f'net.about: "image_shape" must be [height, width, channels], got {sizes!r:.60}')
+    height, width, channels = (whole('net.about: "image_shape"', size, at_least=1) for size in sizes)
+    return height, width, channels
+
+
+def ink_of(about: Mapping[str, Any]) -> tuple[float, float | None]:
+    """(the value of full ink, how many pixels the ink of an image is long), as a network's `about` tells.
+
+    The second is None where images were not cut out. Raises OptionError for what cannot be.
+    """
+    white, box = about.get("white", 1.0), about.get("box")
+    longer = max(image_shape(about)[:2])
+    return (
+        number('net.about: "white"', white, above=0.0),
+        None if box is None else number('net.about: "box"', box, above=0.0, at_most=longer),
+    )
 
 
 def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
@@ -20,18 +43,18 @@ def read_image(path: str | Path, about: Mapping[str, Any]) -> np.ndarray:
     it, just scaled, dark ink on light paper inverted. With "ink" false it is any picture, which is scaled and no more.
     Pixels come from 0 to "white" (1 if not said). Raises FileError for what is not a picture, or has no ink on it.
     """
-    height, width, channels = about["image_shape"]
+    height, width, channels = image_shape(about)
     if channels not in (1, 3):
         raise FileError(f"{path}: the network expects images of {channels} channels; a picture has 1 or 3")
     picture = open_picture(path).convert("L" if channels == 1 else "RGB")
-    white = float(about.get("white", 1.0))
+    white, box = ink_of(about)
     if about.get("ink", True):
         pixels = np.asarray(picture)
         if pixels.min() == pixels.max():
             raise FileError(f"{path}: there is nothing on this picture: all its pixels are the same")
         if channels == 1 and picture.size != (width, height):
-            if "box" in about:
-                return _centred(picture, about["box"], (height, width), path).reshape(-1) * (white / 255)
+            if box is not None:
+                return _centred(picture, box, (height, width), path).reshape(-1) * (white / 255)
             if _paper(pixels) > 127:
                 from PIL import ImageOps
 
@@ -95,7 +118,7 @@ def _paper(pixels: np.ndarray) -> float:
     return float(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
 
 
-def _centred(picture: Any, box: int, size: tuple[int, int], path: str | Path) -> np.ndarray:
+def _centred(picture: Any, box: float, size: tuple[int, int], path: str | Path) -> np.ndarray:
     """The picture's ink, `box` pixels long and centred by mass, from 0 to 255 in an array of `size` = (h, w)."""
     from PIL import Image
 
@@ -109,7 +132,7 @@ def _centred(picture: Any, box: int, size: tuple[int, int], path: str | Path) ->
     return centre(ink, box, size)
 
 
-def centre(ink: np.ndarray, box: int, size: tuple[int, int]) -> np.ndarray:
+def centre(ink: np.ndarray, box: float, size: tuple[int, int]) -> np.ndarray:
     """A drawing (H, W) as the images of MNIST were made: an array of `size` = (h, w), ink in the middle of it.
 
     The ink is scaled until its longer side has `box` pixels, and moved until its centre of mass is in the middle. `ink`

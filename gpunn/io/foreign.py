@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.checks import instance
+from gpunn.checks import instance, whole
+from gpunn.data.image import image_shape, ink_of
 from gpunn.device import to_host
 from gpunn.errors import OptionError
 from gpunn.layers import (
@@ -25,11 +26,23 @@ from gpunn.layers import (
     Residual,
     RMSNorm,
     Sequential,
+    Sigmoid,
+    Softmax,
     Standardize,
 )
 from gpunn.rng import generator
 
-__all__ = ["answer", "difference", "input_shape", "kind_of", "library", "samples", "verdict"]
+__all__ = [
+    "answer",
+    "class_names",
+    "difference",
+    "gives_probabilities",
+    "input_shape",
+    "kind_of",
+    "library",
+    "samples",
+    "verdict",
+]
 
 _KEEP_SHAPE = Activation | BatchNorm | Dropout | GaussianNoise | GroupNorm | Identity | LayerNorm | PReLU | RMSNorm
 
@@ -65,7 +78,11 @@ def input_shape(net: Layer, given: tuple[int, ...] | None = None) -> tuple[int, 
     Raises OptionError where they do not tell it, ShapeError where it does not fit the network.
     """
     instance("net", net, Layer)
-    shape = tuple(given) if given is not None else _told_shape(net)
+    if given is not None:
+        sizes = given if isinstance(given, list | tuple) else (given,)
+        shape: tuple[int, ...] | None = tuple(whole("input_shape", size, at_least=1) for size in sizes)
+    else:
+        shape = _told_shape(net)
     if shape is None:
         raise OptionError(
             "the first layers do not tell the shape of the network's input: give input_shape=(height, width, "
@@ -73,6 +90,22 @@ def input_shape(net: Layer, given: tuple[int, ...] | None = None) -> tuple[int, 
         )
     net.output_shape(shape)
     return shape
+
+
+def class_names(net: Layer) -> list[Any] | None:
+    """The classes that a network tells apart, as `net.about` names them; None if it names none. Raises OptionError."""
+    names = net.about.get("classes")
+    if names is not None and not isinstance(names, list | tuple):
+        raise OptionError(f'net.about: "classes" must be a list of names, got {names!r:.60}')
+    return list(names) if names else None
+
+
+def gives_probabilities(net: Layer) -> bool:
+    """Whether the numbers of net(x) are probabilities, as a softmax or sigmoid makes them."""
+    last = net.output
+    if last is None and isinstance(net, Sequential) and not isinstance(net, Residual) and net.layers:
+        last = net.layers[-1]
+    return isinstance(last, Softmax | Sigmoid)
 
 
 def _leaves(net: Layer) -> list[Layer]:
@@ -88,8 +121,7 @@ def _told_shape(net: Layer) -> tuple[int, ...] | None:
         if isinstance(layer, Reshape):
             return (math.prod(layer.shape),)
         if not isinstance(layer, _KEEP_SHAPE):
-            image = net.about.get("image_shape")
-            return tuple(image) if image else None
+            return image_shape(net.about) if "image_shape" in net.about else None
     return None
 
 
@@ -97,7 +129,7 @@ def samples(net: Layer, shape: tuple[int, ...], n: int) -> np.ndarray:
     """n random inputs (n, *shape) of the size that the network expects, always the same ones."""
     rng, first = generator(0, "samples"), _leaves(net)[0]
     if "image_shape" in net.about:
-        return rng.uniform(0.0, float(net.about.get("white", 1.0)), (n, *shape))
+        return rng.uniform(0.0, ink_of(net.about)[0], (n, *shape))
     x = rng.standard_normal((n, *shape))
     return x * first.std.initial + first.mean.initial if isinstance(first, Standardize) else x
 

@@ -13,9 +13,10 @@ from gpunn.errors import FileError, OptionError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.layers import Layer
 
-__all__ = ["load", "model_file", "save"]
+__all__ = ["KNOWN", "load", "model_file", "save"]
 
-_KNOWN = {name: kind for name in layers.__all__ if isinstance(kind := getattr(layers, name), type)}
+# the layers of gpunn, by name
+KNOWN = {name: kind for name in layers.__all__ if isinstance(kind := getattr(layers, name), type)}
 
 
 def save(path: str | Path, net: Layer) -> None:
@@ -35,7 +36,7 @@ def load(path: str | Path, *, device: str | Device | None = "cpu", custom: Itera
     Nothing in the file is run: it names classes of gpunn and their arguments. Raises FileError for a damaged file.
     """
     where = find_device(device)
-    known = _KNOWN | {kind.__name__: kind for kind in custom}
+    known = KNOWN | {kind.__name__: kind for kind in custom}
     tensors, about = read_tensors(path, "network")
     try:
         net = build(about["layers"], known)

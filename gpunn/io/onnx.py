@@ -18,10 +18,21 @@ from typing import Any
 import numpy as np
 
 from gpunn import layers
+from gpunn.data.image import image_shape, ink_of
 from gpunn.device import to_host
 from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples, verdict
+from gpunn.io.foreign import (
+    answer,
+    class_names,
+    difference,
+    gives_probabilities,
+    input_shape,
+    kind_of,
+    library,
+    samples,
+    verdict,
+)
 from gpunn.layers import Layer
 
 __all__ = ["check_onnx", "to_onnx"]
@@ -41,7 +52,11 @@ def to_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | None
     """
     onnx = library("onnx", "gpunn[onnx]")
     shape = _shape_of(net, input_shape)
-    graph = Graph(onnx.helper, rank=len(shape) + 1)
+    try:
+        about = {name: json.dumps(value) for name, value in net.about.items()}
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"net.about must be made of JSON's types, numbers, text, lists and dicts: {error}") from None
+    graph = Graph(onnx.helper, shape)
     y = graph.layer(net, "input")
     if net.output is not None:
         y = graph.layer(net.output, y)
@@ -60,7 +75,7 @@ def to_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | None
         producer_name="gpunn",
         doc_string=_description(net, shape, out),
     )
-    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in net.about.items()})
+    onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model)
     write_atomic(path, model.SerializeToString())
 
@@ -97,16 +112,16 @@ def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None) -> list[
 
 
 def _description(net: Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> str:
-    classes, image = net.about.get("classes"), net.about.get("image_shape")
+    names = class_names(net)
     takes = f"input    float32 (N, {', '.join(map(str, shape))})"
-    if image:
-        white = float(net.about.get("white", 1.0))
-        takes += f": images (height, width, channels) = {tuple(image)}, pixels from 0 to {white:g}"
+    if "image_shape" in net.about:
+        white, _ = ink_of(net.about)
+        takes += f": images (height, width, channels) = {image_shape(net.about)}, pixels from 0 to {white:g}"
         takes += ", which are bytes / 255" if white == 1.0 else ""
     gives = f"output   float32 (N, {', '.join(map(str, out))})"
-    if classes:
-        what = "the probability" if isinstance(net.output, layers.Softmax | layers.Sigmoid) else "a score"
-        of = f"each of {len(classes)} classes" if out == (len(classes),) else str(classes[-1])
+    if names:
+        what = "the probability" if gives_probabilities(net) else "a score"
+        of = f"each of {len(names)} classes" if out == (len(names),) else str(names[-1])
         gives += f": {what} of {of}"
     return f"{takes}\n{gives}"
 
@@ -114,19 +129,24 @@ def _description(net: Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> st
 class Graph:
     """The nodes that compute a network, one added after another.
 
-    `rank` is the number of axes of the array that passes just now, `channels_first` whether its last axis was moved to
-    the place behind the batch, where ONNX's convolutions want it.
+    `shape` is that of one example of what passes just now, as gpunn has it; `channels_first` whether its last axis was
+    moved to the place behind the batch, where ONNX's convolutions want it.
     """
 
-    def __init__(self, helper: Any, rank: int) -> None:
+    def __init__(self, helper: Any, shape: tuple[int, ...]) -> None:
         self.helper = helper
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
-        self.rank, self.channels_first = rank, False
+        self.shape, self.channels_first = shape, False
 
     def layer(self, layer: Layer, x: str) -> str:
         """The nodes of a layer that takes x; returns the name of its output, as all of these do."""
-        return _LAYERS[kind_of(layer, _LAYERS, "ONNX")](self, layer, x)
+        write = _LAYERS[kind_of(layer, _LAYERS, "ONNX")]
+        after = layer.output_shape(self.shape)
+        assert after is not None
+        y = write(self, layer, x)
+        self.shape = after
+        return y
 
     def add(self, op: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """One node of ONNX's, such as "Relu"; returns the name of its output."""
@@ -140,10 +160,19 @@ class Graph:
         self.constants[name] = np.asarray(to_host(value), dtype=dtype, order="C")
         return name
 
+    def reshape(self, x: str, *shape: int) -> str:
+        """X with each example in another shape; -1 leaves the size of the batch to be found out, also where it is 0."""
+        return self.add("Reshape", x, self.constant([-1, *shape], np.int64))
+
     def per_channel(self, value: Any) -> str:
         """One number (C,) for each channel, laid out to be combined with the array that passes."""
         array = to_host(value)
         return self.constant(array.reshape(-1, *[1] * (self.rank - 2)) if self.channels_first else array)
+
+    @property
+    def rank(self) -> int:
+        """The number of axes, the batch among them."""
+        return 1 + len(self.shape)
 
     @property
     def channel_axis(self) -> int:
@@ -210,20 +239,16 @@ def _pool(op: str) -> Callable[[Graph, Any, str], str]:
 
 def _global_avg_pool(g: Graph, layer: layers.GlobalAvgPool2d, x: str) -> str:
     axes = [2, 3] if g.channels_first else [1, 2]
-    g.rank, g.channels_first = 2, False
+    g.channels_first = False
     return g.add("ReduceMean", x, axes=axes, keepdims=0)
 
 
 def _flatten(g: Graph, layer: layers.Flatten, x: str) -> str:
-    x = g.channels_last(x)
-    g.rank = 2
-    return g.add("Flatten", x, axis=1)
+    return g.add("Flatten", g.channels_last(x), axis=1)
 
 
 def _reshape(g: Graph, layer: layers.Reshape, x: str) -> str:
-    x = g.channels_last(x)
-    g.rank = 1 + len(layer.shape)
-    return g.add("Reshape", x, g.constant([0, *layer.shape], np.int64))  # 0 stands for the axis as it is
+    return g.reshape(g.channels_last(x), *layer.shape)
 
 
 def _standardize(g: Graph, layer: layers.Standardize, x: str) -> str:
@@ -258,7 +283,7 @@ def _layer_norm(g: Graph, layer: layers.LayerNorm, x: str) -> str:
 
 def _group_norm(g: Graph, layer: layers.GroupNorm, x: str) -> str:
     x = g.to_channels_first(x)
-    groups = g.add("Reshape", x, g.constant([0, layer.groups, -1], np.int64))
+    groups = g.reshape(x, layer.groups, math.prod(g.shape) // layer.groups)
     centred = g.add("Sub", groups, g.add("ReduceMean", groups, axes=[2]))
     normal = _divide_by_root_mean_square(g, centred, [2], layer.epsilon)
     return _scale_shift(g, layer, g.add("Reshape", normal, g.add("Shape", x)))
@@ -270,7 +295,8 @@ def _prelu(g: Graph, layer: layers.PReLU, x: str) -> str:
 
 def _maxout(g: Graph, layer: layers.Maxout, x: str) -> str:
     x = g.channels_last(x)
-    pieces = g.add("Reshape", x, g.constant([*[0] * (g.rank - 1), -1, layer.pieces], np.int64))
+    *axes, n = g.shape
+    pieces = g.reshape(x, *axes, n // layer.pieces, layer.pieces)
     return g.add("ReduceMax", pieces, axes=[g.rank], keepdims=0)
 
 

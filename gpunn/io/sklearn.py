@@ -20,7 +20,7 @@ from gpunn.checks import instance
 from gpunn.device import to_host
 from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, kind_of, library, samples, verdict
+from gpunn.io.foreign import answer, class_names, difference, kind_of, library, samples, verdict
 from gpunn.layers import Layer, Linear, Sequential, activation
 
 __all__ = ["check_sklearn", "from_sklearn", "to_sklearn"]
@@ -81,7 +81,7 @@ def to_sklearn(net: Any) -> Any:
     else:
         given = instance("net", net, Layer).output
         output = "identity" if given is None else _TO_SKLEARN.get(type(given), type(given).__name__)
-        classes = net.about.get("classes") or None
+        classes = class_names(net)
         labels = output == "logistic" and classes is None
     weights, biases, hidden = _chain(net)
     sizes, n_in, n_out = [W.shape[1] for W in weights[:-1]], weights[0].shape[0], weights[-1].shape[1]
@@ -114,13 +114,16 @@ def _sorted_classes(output: str, classes: Any, W: np.ndarray, b: np.ndarray) -> 
     """The classes in order, as scikit-learn has them, and the last layer for them: with one output for two classes."""
     n_out = W.shape[1]
     classes = np.arange(max(n_out, 2)) if classes is None else np.asarray(classes)
-    if len(classes) != max(n_out, 2):
-        raise OptionError(f"the network has {n_out} outputs for {len(classes)} classes")
+    different = len(set(classes.tolist()))
+    if not len(classes) == different == max(n_out, 2):
+        raise OptionError(f"the network has {n_out} outputs for {len(classes)} classes, {different} of them different")
     if output == "logistic" and n_out > 1:
         raise OptionError(
             f"{n_out} sigmoid outputs for as many classes cannot be expressed in scikit-learn, which takes them for "
             "labels that may all be right: train with a softmax"
         )
+    if output == "softmax" and n_out == 1:
+        raise OptionError("the softmax of one output is always 1: give the network a sigmoid, or two outputs")
     order = np.argsort(classes)
     if n_out == 1:
         sign = -1.0 if order[0] else 1.0
@@ -146,10 +149,10 @@ def check_sklearn(net: Layer, fitted: Any) -> float:
     """
     x = samples(net, (fitted.n_features_in_,), 7)
     y, expected = fitted.predict_proba(x) if hasattr(fitted, "predict_proba") else fitted.predict(x), answer(net, x)
-    if hasattr(fitted, "classes_") and net.about.get("classes"):
+    if hasattr(fitted, "classes_") and (names := class_names(net)):
         if expected.shape[1] == 1:
             expected = np.concatenate([1.0 - expected, expected], axis=1)
-        expected = expected[:, np.argsort(net.about["classes"])]
+        expected = expected[:, np.argsort(names)]
     elif hasattr(fitted, "classes_") and expected.shape[1] == 1:
         y = y[:, 1:]
     return difference(y.reshape(expected.shape), expected)

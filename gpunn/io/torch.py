@@ -53,7 +53,7 @@ def from_torch_state_dict(net: Layer, state: Mapping[str, Any], *, input_shape: 
     first key which does not fit.
     """
     entries = _Places(net, input_shape).entries
-    state = {key: _array(key, value) for key, value in instance("state", state, Mapping).items()}
+    state = {str(key): _array(key, value) for key, value in instance("state", state, Mapping).items()}
     state = {key: array for key, array in state.items() if not key.endswith("num_batches_tracked")}
     by_name = {entry.key for entry in entries} == set(state)
     keys = [entry.key for entry in entries] if by_name else list(state)
@@ -83,6 +83,8 @@ def _array(key: Any, value: Any) -> np.ndarray:
             f"state[{key!r}] is no array but {type(value).__name__}: where this is a checkpoint, with other things "
             "beside the weights, give the part of it that holds the weights"
         )
+    if str(value.dtype) == "torch.bfloat16":  # which NumPy has not; each of its numbers is one of float32's
+        value = value.float()
     return to_host(value)
 
 

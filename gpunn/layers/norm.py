@@ -66,7 +66,7 @@ class BatchNorm(_Norm):
     def __init__(self, n: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__(n, epsilon)
         self.momentum = number("BatchNorm: momentum", momentum, above=0.0, at_most=1.0)
-        self.mean, self.variance = Buffer([0.0] * self.n), Buffer([1.0] * self.n)
+        self.mean, self.variance = Buffer(0.0, (self.n,)), Buffer(1.0, (self.n,))
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, tuple[Array, Array, bool]]:
         self._check(x)

@@ -9,23 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from gpunn import layers
 from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
+from gpunn.io.foreign import kind_of
+from gpunn.io.network import KNOWN
 from gpunn.layers import Layer, Sequential
 from gpunn.web.reader import Reader
 from gpunn.web.server import STATIC
 
 __all__ = ["describe", "export", "page", "to_html"]
 
-_KNOWN = {kind for name in layers.__all__ if isinstance(kind := getattr(layers, name), type)}
+# A page of so many numbers opens in Chromium. As text they take 5.3 letters each, and its texts have at most 2^29.
+_MOST = 50_000_000
 
 
 def to_html(net: Layer, path: str | Path) -> None:
     """Write the page as one file that needs no server: the network is in it, and runs in the browser.
 
-    Weights are kept in float32. Raises OptionError for a network that is not for drawings (see `Reader`) or has layers
-    that are not gpunn's own, FileError where the file cannot be written.
+    Weights are kept in float32. Raises OptionError for a network that is not for drawings (see `Reader`), has layers
+    that are not gpunn's own, or is too large for a browser, FileError where the file cannot be written.
     """
     write_atomic(path, page(net))
 
@@ -39,13 +41,19 @@ def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None = None) -
 def page(net: Layer) -> str:
     """The text of the file that `to_html` writes."""
     reader = Reader(net)
+    tensors = net.state_dict()
+    if (numbers := sum(tensor.size for tensor in tensors.values())) > _MOST:
+        raise OptionError(
+            f"a page without a server can hold a network of {_MOST:,} numbers, and this one has {numbers:,}; gpunn "
+            "draw takes it"
+        )
     names = {id(entry): name for name, entry in (net.params() | net.buffers()).items()}
     network = reader.description() | {
         "input": reader.shape,
         "steps": [describe(layer, names) | {"shown": name in reader.shown} for name, layer in reader.steps.items()],
         "output": describe(reader.output, names),
     }
-    weights = {name: encode(tensor) for name, tensor in net.state_dict().items()}
+    weights = {name: encode(tensor) for name, tensor in tensors.items()}
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     scripts = [(STATIC / name).read_text(encoding="utf-8") for name in ("network.js", "page.js")]
     # Nothing may be loaded, from anywhere, and nothing run but these two scripts
@@ -76,11 +84,8 @@ def describe(layer: Layer, names: Mapping[int, str]) -> dict[str, Any]:
 
     Raises OptionError for a layer that is not one of gpunn's own.
     """
-    if type(layer) not in _KNOWN:
-        raise OptionError(
-            f"the layer {layer!r} is not one of gpunn's, and a page without a server cannot compute it; gpunn draw can"
-        )
-    described: dict[str, Any] = {"type": type(layer).__name__}
+    kind = kind_of(layer, KNOWN.values(), "a page without a server (gpunn draw has one)")
+    described: dict[str, Any] = {"type": kind.__name__}
     entries = vars(layer)
     described["tensors"] = {key: names[id(entry)] for key, entry in entries.items() if id(entry) in names}
     if isinstance(layer, Sequential):

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from gpunn.checks import instance
-from gpunn.data.image import centre, shrink
+from gpunn.data.image import centre, image_shape, ink_of, shrink
 from gpunn.device import to_host
 from gpunn.errors import DataError, OptionError
+from gpunn.io.foreign import class_names, gives_probabilities
 from gpunn.layers import (
     Dropout,
     Flatten,
@@ -17,7 +18,6 @@ from gpunn.layers import (
     Layer,
     Reshape,
     Sequential,
-    Sigmoid,
     Softmax,
 )
 
@@ -38,25 +38,25 @@ class Reader:
 
     def __init__(self, net: Layer) -> None:
         self.net = instance("a network", net, Layer)
-        about = net.about
-        if not about.get("classes") or "image_shape" not in about:
+        names, about = class_names(net), net.about
+        if names is None or "image_shape" not in about:
             raise OptionError(
                 "the page is for networks that tell images apart, and this one does not say so: "
                 "before gn.save, give it "
                 'net.about = {"classes": [...], "image_shape": [28, 28, 1], "white": 1.0, "box": 20}'
             )
-        self.classes = [str(name) for name in about["classes"]]
-        height, width, *channels = map(int, about["image_shape"])
-        if channels != [1]:
+        self.classes = [str(name) for name in names]
+        height, width, channels = image_shape(about)
+        if channels != 1:
             raise OptionError(f"drawings have one channel, and the network takes images of {about['image_shape']}")
         self.image = height, width
-        self.white, self.box = float(about.get("white", 1.0)), about.get("box")
+        self.white, self.box = ink_of(about)
         longer = max(height, width)
-        self.size = round(_SIDE * height / longer), round(_SIDE * width / longer)
+        self.size = max(1, round(_SIDE * height / longer)), max(1, round(_SIDE * width / longer))
         self.steps = dict(net.children()) if type(net) is Sequential else {type(net).__name__.lower(): net}
-        last = list(self.steps.values())[-1] if self.steps else None
-        # a network without an output function gives scores, unless its last layer is that function
-        self.output = net.output or (Identity() if isinstance(last, Softmax | Sigmoid) else Softmax())
+        # a network that names no output function, not even Identity, was trained with a softmax in the loss
+        self.output = net.output or (Identity() if gives_probabilities(net) else Softmax())
+        self.scores = net.output is not None and not gives_probabilities(net)
         self.shape = self._input_shape()
         self.shown = [name for name, layer in self.steps.items() if not isinstance(layer, _SILENT)]
         answer, _, *layers = self.read(np.ones(self.size, np.uint8))  # also compiles what is to be compiled
@@ -85,7 +85,7 @@ class Reader:
         return shrink(ink, [(0, n) for n in ink.shape], self.image)
 
     def read(self, drawing: np.ndarray) -> list[np.ndarray]:
-        """[the share of each class, the picture that the network sees, what each layer of `shown` makes of it]."""
+        """[the answer for each class, the picture that the network sees, what each layer of `shown` makes of it]."""
         picture = self.prepare(drawing)
         store = self.net.store
         x = store.device.asarray((picture * self.white).reshape(1, *self.shape), store.dtype)
@@ -97,10 +97,14 @@ class Reader:
         return [to_host(self.output.infer(x))[0], picture, *(to_host(y)[0] for y in layers)]
 
     def description(self) -> dict[str, Any]:
-        """What the page has to know, in JSON's types. `layers` are those that `read` shows, in its order."""
+        """What the page has to know, in JSON's types. `layers` are those that `read` shows, in its order.
+
+        `scores` says that the answers are no probabilities, as those of a network trained with `Hinge` are not.
+        """
         parameters = sum(param.size for param in self.net.params().values())
         return {
             "classes": self.classes,
+            "scores": self.scores,
             "size": self.size,
             "image": self.image,
             "box": self.box,

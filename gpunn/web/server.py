@@ -24,7 +24,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with "no-referrer" some browsers would name no origin either
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -46,9 +46,15 @@ def serve(net: Layer, port: int = 8000, *, browser: bool = True) -> None:
     listener = _listen(whole("port", port))
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     print(f"draw on {address}   (Ctrl-C ends it)", flush=True)
-    server = uvicorn.Server(
-        uvicorn.Config(application, lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
-    )
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """End without waiting for whoever has sent half a request."""
+            for connection in list(self.server_state.connections):
+                connection.transport.close()  # what has been answered is still sent
+            await super().shutdown(sockets)
+
+    server = Server(uvicorn.Config(application, lifespan="off", log_level="warning", timeout_graceful_shutdown=1))
     if browser:
         webbrowser.open(address)  # which finds the socket listening, and waits for the server
     with listener, suppress(KeyboardInterrupt):  # which comes once all that was open has been closed
@@ -105,6 +111,9 @@ def app(net: Layer) -> Any:
         raise HTTPException(413, f"a drawing has {height * width} bytes", {"Connection": "close"})
 
     async def read(request: Request) -> Response:
+        origin = request.headers.get("origin")  # where the page that asks is from; browsers name it
+        if origin is not None and origin != f"http://{request.headers['host']}":
+            raise HTTPException(403, "drawings are taken from the page of this server alone")
         data = await body(request)
         if len(data) != height * width:
             raise HTTPException(400, f"expected {height * width} bytes, one for each pixel, got {len(data)}")

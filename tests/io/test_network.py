@@ -215,6 +215,7 @@ CHANGES = {
     "negative": (layer(0, n_in=-3), r"a size in the shape \(-3, 2\) must be a whole number, 1 or more, got -3"),
     "of another size": (layer(0, n_in=4), r"'linear1.W' of shape \(4, 2\), the file has \(3, 2\)"),
     "far too large": (layer(0, n_in=10**9, n_out=10**9), r"of shape \(1000000000, 1000000000\), the file has \(3, 2\)"),
+    "means without number": (network({"type": "BatchNorm", "n": 10**9}), r"'gamma' of shape \(1000000000,\), the file"),
     "not finite": (layer(0, n_in=float("inf")), "must be a whole number, 1 or more, got inf"),
     "fewer weights": (layer(0, bias=False), r"expect 'linear1.b' of shape None, the file has \(2,\)"),
     "another layer": (network({"type": "Linear", "n_in": 3, "n_out": 2}), r"expect 'W' of shape \(3, 2\), the file ha"),

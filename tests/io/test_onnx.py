@@ -25,7 +25,7 @@ def randomised(net, dtype="float32", seed=1):
 def assert_agrees(net, shape, path, scale=1.0):
     to_onnx(net, path, input_shape=shape)
     session = runtime.InferenceSession(str(path))
-    for n in (1, 7):
+    for n in (0, 1, 7):
         x = scale * np.random.default_rng(n).standard_normal((n, *shape))
         (y,) = session.run(None, {"input": x.astype(np.float32)})
         expected = net(x.astype(net.store.dtype))
@@ -45,6 +45,8 @@ def test_no_layer_is_forgotten():
 def test_every_layer_computes_the_same(tmp_path, name, dtype):
     make, shape = layer_cases()[name]
     assert_agrees(randomised(make(), dtype), shape[1:], tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(model, full_check=True)  # which infers every shape and compares them
 
 
 IMAGES = [name for name, (_, shape) in layer_cases().items() if len(shape) == 4]
@@ -141,6 +143,10 @@ def test_the_file_says_what_it_takes_and_gives(tmp_path):
         "which are bytes / 255",
         "output   float32 (N, 3): the probability of each of 3 classes",
     ]
+    within = gn.Sequential(gn.Linear(6, 3), gn.Softmax()).init()
+    within.about = {"classes": ["a", "b", "ü"]}
+    to_onnx(within, tmp_path / "within.onnx")
+    assert onnx.load(tmp_path / "within.onnx").doc_string.endswith(": the probability of each of 3 classes")
     (given,), (got,) = (part for part in (model.graph.input, model.graph.output))
     assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["N", 6]
     assert [d.dim_param or d.dim_value for d in got.type.tensor_type.shape.dim] == ["N", 3]
@@ -199,6 +205,19 @@ def test_what_cannot_be_written_is_said(tmp_path):
         to_onnx(net, tmp_path / "net.onnx")
     with pytest.raises(ShapeError, match=r"Conv2d expects images of shape \(height, width, 1\), got \(5, 5, 3\)"):
         to_onnx(net, tmp_path / "net.onnx", input_shape=(5, 5, 3))
+    for bad in (0, (5, -1, 1), "abc"):
+        with pytest.raises(OptionError, match="input_shape must be a whole number, 1 or more, got"):
+            to_onnx(net, tmp_path / "net.onnx", input_shape=bad)
+    for about, message in (
+        ({"white": gn}, "net.about must be made of JSON's types"),
+        ({"classes": 5}, '"classes" must be a list of names, got 5'),
+        ({"image_shape": [5, 5]}, '"image_shape" must be [height, width, channels], got [5, 5]'),
+        ({"image_shape": [5, 5, 1], "white": "bright"}, "\"white\" must be above 0, got 'bright'"),
+    ):
+        net.about = about
+        with pytest.raises(OptionError, match=re.escape(message)):
+            to_onnx(net, tmp_path / "net.onnx", input_shape=(5, 5, 1))
+    net.about = {}
     with pytest.raises(OptionError, match="net must be an instance of Layer"):
         to_onnx("net", tmp_path / "net.onnx")
     with pytest.raises(FileError, match="none/net: cannot be written: No such file"):

@@ -175,8 +175,14 @@ REFUSED = {
     "no linear at the start": (lambda: net_of().init() and gn.Sequential(gn.Tanh(), gn.Linear(4, 3)).init(), "Tanh()"),
     "other classes": (
         lambda: net_of(gn.ReLU(), about={"classes": ["a", "b"]}),
-        "the network has 3 outputs for 2 classes",
+        "the network has 3 outputs for 2 classes, 2 of them different",
     ),
+    "a class twice": (
+        lambda: net_of(gn.ReLU(), about={"classes": ["a", "b", "a"]}),
+        "the network has 3 outputs for 3 classes, 2 of them different",
+    ),
+    "classes that are none": (lambda: net_of(about={"classes": 3}), '"classes" must be a list of names, got 3'),
+    "a softmax of one": (lambda: gn.mlp([4, 1], output="softmax").init(), "the softmax of one output is always 1"),
 }
 
 

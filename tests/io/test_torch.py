@@ -162,6 +162,19 @@ def test_weights_come_back_by_name_in_any_order_and_as_arrays():
         np.testing.assert_array_equal(found.state_dict()[name], array)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_taken_as_they_are(dtype):
+    theirs = nn.Linear(4, 3).to(dtype)
+    net = from_torch_state_dict(gn.mlp([4, 3]), theirs.state_dict())
+    np.testing.assert_array_equal(net.state_dict()["linear1.W"], theirs.weight.detach().float().numpy().T)
+
+
+def test_keys_that_are_no_text_are_those_of_other_weights():
+    state = {0: np.ones((3, 4)), 1: np.ones(3)}
+    with pytest.raises(ShapeError, match=r"'0' of shape \(3, 4\) stands where this network has 'linear1.W'"):
+        from_torch_state_dict(gn.mlp([4, 3]), state)
+
+
 def test_weights_go_into_a_model_with_names_of_its_own():
     net, model = randomised(of_hand()), hand()
     new = to_torch_state_dict(net).values()

@@ -7,6 +7,7 @@ import pytest
 import gpunn as gn
 from gpunn.cli import main
 from gpunn.testing import layer_cases
+from gpunn.web import export
 from gpunn.web.export import describe, encode, page, to_html
 from gpunn.web.reader import Reader
 from gpunn.web.server import STATIC
@@ -52,8 +53,27 @@ def test_a_layer_of_ones_own_is_named():
             return x / 2, None
 
     net = network(gn.Sequential(gn.Linear(784, 10), Halve()))
-    with pytest.raises(gn.OptionError, match=r"the layer Halve\(\) is not one of gpunn's, .*; gpunn draw can"):
+    with pytest.raises(
+        gn.OptionError, match=r"Halve cannot be expressed in a page without a server \(gpunn draw has one\)"
+    ):
         page(net)
+
+
+def test_a_network_that_is_too_large_for_a_browser_is_refused(monkeypatch):
+    numbers = 784 * 12 + 12 + 12 * 10 + 10
+    monkeypatch.setattr(export, "_MOST", numbers)
+    page(network())
+    monkeypatch.setattr(export, "_MOST", numbers - 1)
+    with pytest.raises(gn.OptionError, match="of 9,549 numbers, and this one has 9,550; gpunn draw takes it"):
+        page(network())
+
+
+def test_a_network_of_ones_own_that_computes_as_a_sequential_is_one():
+    class Mine(gn.Sequential):
+        def __init__(self):
+            super().__init__(gn.Linear(784, 10), gn.Sequential(gn.ReLU()), output="softmax")
+
+    assert '"type": "Sequential"' in page(network(Mine()))
 
 
 def test_the_command_writes_the_file(tmp_path, capsys):

@@ -84,7 +84,7 @@ def test_what_the_page_shows_is_what_the_network_says(page, digits):
     reader = Reader(gn.load(digits))
     shares, picture, *layers = reader.read(page.pixels)
     assert page.best == str(shares.argmax())
-    shown = page.js("return [...document.querySelectorAll('.percent')].map((e) => parseFloat(e.textContent))")
+    shown = page.js("return [...document.querySelectorAll('.amount')].map((e) => parseFloat(e.textContent))")
     np.testing.assert_allclose(shown, 100 * shares, atol=0.51)
     found = page.js("return last.map((array) => [...array])")
     for here, there in zip(found, [shares, picture, *layers], strict=True):
@@ -355,6 +355,33 @@ def test_a_page_that_knows_no_network_takes_no_drawing(open_page, folder):
     assert page.complaints() == []
 
 
+def test_scores_are_shown_as_scores(open_page, folder):
+    net = network(gn.mlp([784, 10], output="identity"))
+    bias = np.arange(10) - 6.0
+    net.load_state_dict({"linear1.W": np.zeros((784, 10)), "linear1.b": bias})
+    to_html(net, folder / "scores.html")
+    page = open_page((folder / "scores.html").as_uri())
+    page.draw(*STROKES["3"])
+    assert page.best == "9"
+    assert page.js("return document.getElementById('sure').textContent") == "score 3.00"
+    shown = page.js("return [...document.querySelectorAll('.amount')].map((e) => e.textContent)")
+    assert shown == [f"{score:.2f}" for score in bias]
+    moved = page.js("return [...document.querySelectorAll('.fill')].map((e) => e.style.transform)")
+    lengths = [100 + float(re.search(r"\((.*)%\)", text)[1]) for text in moved]
+    np.testing.assert_allclose(lengths, np.maximum(bias, 0) / 6 * 100, atol=0.01)
+    assert page.complaints() == []
+
+
+def test_a_hundred_classes_leave_room_for_the_rest(open_page, folder):
+    net = network(gn.mlp([784, 100], output="softmax"), classes=[f"class {i}" for i in range(100)])
+    to_html(net, folder / "hundred.html")
+    page = open_page((folder / "hundred.html").as_uri())
+    assert page.js("return document.getElementById('title').textContent") == "Draw one of 100 classes"
+    assert page.js("return document.documentElement.scrollHeight") < 2000
+    assert page.js("return document.getElementById('bars').scrollHeight") > 2000
+    assert page.complaints() == []
+
+
 def test_classes_of_any_name_are_shown_as_text(open_page, folder):
     names = ["cat", "<b>dog</b>", "a name that is rather long", *"3456789"]
     to_html(network(classes=names), folder / "names.html")
@@ -362,4 +389,6 @@ def test_classes_of_any_name_are_shown_as_text(open_page, folder):
     shown = page.js("return [...document.querySelectorAll('#bars li > :first-child')].map((e) => e.textContent)")
     assert shown == names
     assert page.js("return document.getElementById('title').textContent").startswith("Draw one of cat, <b>dog</b>")
+    tracks = "return [...document.querySelectorAll('.track')].map((e) => e.getBoundingClientRect().left)"
+    assert len(set(page.js(tracks))) == 1  # so that bars can be compared
     assert page.complaints() == []

@@ -44,6 +44,25 @@ def test_a_network_without_output_function_gives_shares_too():
     np.testing.assert_array_equal(shares, within(picture.reshape(1, 784).astype("float32"))[0])
 
 
+@pytest.mark.parametrize(
+    ("layers", "output", "scores"),
+    [
+        ([], "softmax", False),
+        ([], "sigmoid", False),
+        ([], None, False),
+        ([gn.Softmax()], None, False),
+        ([], "identity", True),
+        ([], "softplus", True),
+    ],
+)
+def test_scores_are_told_from_probabilities(layers, output, scores):
+    reader = Reader(network(gn.Sequential(gn.Linear(784, 10), *layers, output=output)))
+    assert reader.description()["scores"] is scores
+    answer, picture, *_ = reader.read(blot())
+    if output:
+        np.testing.assert_array_equal(answer, reader.net(picture.reshape(1, 784).astype("float32"))[0])
+
+
 def test_a_layer_of_ones_own_is_read():
     class Halve(gn.Layer):
         def forward(self, x, *, train=False, key=None):
@@ -64,6 +83,10 @@ def test_without_a_box_the_whole_drawing_is_shrunk():
     np.testing.assert_allclose(found, columns.mean(axis=(1, 3)) / 255)
 
 
+def test_a_narrow_image_is_drawn_on_a_narrow_paper():
+    assert Reader(network(gn.mlp([784, 10]), image_shape=[1, 784, 1], box=None)).size == (1, 280)
+
+
 def test_a_network_in_float64_gets_float64():
     net = network().to("cpu", "float64")
     assert Reader(net).read(blot())[0].dtype == np.float64
@@ -74,6 +97,11 @@ def test_a_network_in_float64_gets_float64():
     [
         (gn.mlp([784, 10]), {"classes": []}, r"before gn.save, give it net.about = \{"),
         (gn.mlp([784, 10]), {"image_shape": [28, 28, 3]}, r"takes images of \[28, 28, 3\]"),
+        (gn.mlp([784, 10]), {"classes": 10}, r'"classes" must be a list of names, got 10'),
+        (gn.mlp([784, 10]), {"image_shape": 28}, r'"image_shape" must be \[height, width, channels\], got 28'),
+        (gn.mlp([784, 10]), {"image_shape": [0, 0, 1]}, r'"image_shape" must be a whole number, 1 or more, got 0'),
+        (gn.mlp([784, 10]), {"white": None}, r'"white" must be above 0, got None'),
+        (gn.mlp([784, 10]), {"box": 29}, r'"box" must be above 0 and at most 28, got 29'),
         (gn.mlp([64, 10]), {}, r"does not take images of \(28, 28\)"),
         (gn.mlp([784, 7]), {}, r"gives \(7,\) numbers for 10 classes"),
     ],

@@ -53,6 +53,16 @@ BAD = {
     "50 MB in parts": ({"content": (bytes(100_000) for _ in range(500))}, 413, "a drawing has 78400 bytes"),
     "a foreign host": ({"headers": {"host": "evil.example"}, "content": blot().tobytes()}, 400, "Invalid host header"),
     "no host": ({"headers": {"host": ""}, "content": blot().tobytes()}, 400, "Invalid host header"),
+    "the page of another": (
+        {"headers": {"origin": "http://evil.example", "content-type": "text/plain"}, "content": blot().tobytes()},
+        403,
+        "drawings are taken from the page of this server alone",
+    ),
+    "another server's page": (
+        {"headers": {"origin": "http://127.0.0.1:8001"}, "content": blot().tobytes()},
+        403,
+        "drawings are taken from the page of this server alone",
+    ),
     "an odd length": ({"headers": {"content-length": "-1"}, "content": b""}, 413, "a drawing has 78400 bytes"),
 }
 
@@ -64,6 +74,12 @@ def test_a_bad_request_is_refused_in_a_line_and_the_server_lives_on(client, kind
     assert (answer.status_code, answer.text.strip()) == (code, reason)
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert client.post("/read", content=blot().tobytes()).status_code == 200
+
+
+def test_the_page_itself_may_ask(client):
+    for name in ("127.0.0.1", "localhost:8000"):
+        headers = {"host": name, "origin": f"http://{name}"}
+        assert client.post("/read", content=blot().tobytes(), headers=headers).status_code == 200
 
 
 def test_only_what_is_of_the_page_is_served(client):
@@ -98,7 +114,13 @@ def test_the_command_serves_this_machine_alone_until_ctrl_c(run):
             assert large.recv(1000).startswith(b"HTTP/1.1 413")
         with pytest.raises(OSError), socket.create_connection((_address(), port), 1):
             pass
-        with socket.create_connection(here):  # idle, as a browser's
+        with socket.create_connection(here), socket.create_connection(here) as slow:  # idle, as a browser's; and slow
+            slow.settimeout(20)
+            slow.sendall(
+                b"POST /read HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 78400\r\n\r\n"
+            )
+            assert slow.recv(1000).startswith(b"HTTP/1.1 100")  # so that its drawing is being waited for
+            slow.sendall(b"abc")
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
         assert process.stdout.read() == "ended\n"

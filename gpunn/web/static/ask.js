@@ -6,7 +6,7 @@ async function describe() {
   return (await asked("network")).json();
 }
 
-// [the share of each class, the picture that the network sees, what each of its layers makes of it]
+// [the answer for each class, the picture that the network sees, what each of its layers makes of it]
 async function read(drawing, network) {
   const answer = await asked("read", { method: "POST", body: drawing });
   const numbers = new Float32Array(await answer.arrayBuffer());

@@ -288,9 +288,12 @@ async function describe() {
 
 // The four bytes of each number are written as text in base 64, the lowest first
 function decode({ shape, data }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  return array(shape, Float64Array.from({ length: product(shape) }, (_, i) => view.getFloat32(4 * i, true)));
+  const text = atob(data);
+  const view = new DataView(new ArrayBuffer(text.length)); // filled one by one: a list of them all would be too large
+  for (let i = 0; i < text.length; i++) view.setUint8(i, text.charCodeAt(i));
+  const y = array(shape);
+  for (let i = 0; i < y.data.length; i++) y.data[i] = view.getFloat32(4 * i, true);
+  return y;
 }
 
 // layer.W for a layer whose tensors are {W: "linear1.W"}, and the same for the layers inside it
@@ -299,7 +302,7 @@ function attach(layer, weights) {
   for (const inner of layer.layers ?? []) attach(inner, weights);
 }
 
-// [the share of each class, the picture that the network sees, what each of its layers makes of it]
+// [the answer for each class, the picture that the network sees, what each of its layers makes of it]
 async function read(drawing, network) {
   const picture = prepare(drawing, network);
   let x = array(network.input, picture.data.map((value) => value * network.white));

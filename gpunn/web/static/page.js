@@ -218,22 +218,26 @@ function trouble(error) {
 // --- the answer
 
 function show() {
-  const shares = last ? [...last[0]] : network.classes.map(() => 0);
-  const first = last ? shares.indexOf(Math.max(...shares)) : -1;
+  const answers = last ? [...last[0]] : network.classes.map(() => 0);
+  const first = last ? answers.indexOf(Math.max(...answers)) : -1;
+  // a full bar: certainty; of scores, which have no bounds, the strongest either way, and none below 0 has a bar
+  const full = network.scores ? Math.max(...answers.map(Math.abs)) || 1 : 1;
   [...$("bars").children].forEach((bar, i) => {
     bar.classList.toggle("first", i === first);
-    bar.querySelector(".fill").style.transform = `translateX(${100 * shares[i] - 100}%)`;
-    bar.querySelector(".percent").textContent = percent(shares[i]);
+    bar.querySelector(".fill").style.transform = `translateX(${(100 * Math.max(answers[i], 0)) / full - 100}%)`;
+    bar.querySelector(".amount").textContent = amount(answers[i]);
   });
   $("best").textContent = last ? network.classes[first] : "–";
   $("best").classList.toggle("none", !last);
-  $("sure").textContent = last ? `${percent(shares[first])} sure` : "nothing yet";
-  if (last) say(`It reads ${network.classes[first]}, ${percent(shares[first])} sure.`);
+  const sure = last && (network.scores ? `score ${amount(answers[first])}` : `${amount(answers[first])} sure`);
+  $("sure").textContent = sure ?? "nothing yet";
+  if (last) say(`It reads ${network.classes[first]}, ${sure}.`);
   paint();
 }
 
-function percent(share) {
-  return `${(100 * share).toFixed(share > 0.99 && share < 0.9995 ? 1 : 0)}%`;
+function amount(answer) {
+  if (network.scores) return answer.toFixed(2);
+  return `${(100 * answer).toFixed(answer > 0.99 && answer < 0.9995 ? 1 : 0)}%`;
 }
 
 // Spoken by screen readers, once the drawing has come to rest
@@ -311,7 +315,9 @@ function make(tag, text = "", className = "") {
 function build() {
   const { classes, image, layers, parameters } = network;
   const digits = classes.every((name) => /^[0-9]$/.test(name));
-  $("title").textContent = digits ? "Draw a digit" : `Draw one of ${classes.join(", ")}`;
+  const names = classes.join(", ");
+  const what = names.length < 80 ? names : `${classes.length} classes`;
+  $("title").textContent = digits ? "Draw a digit" : `Draw one of ${what}`;
   $("about").textContent = `A neural network of ${parameters.toLocaleString("en")} parameters reads it while you draw.`;
   document.title = `${$("title").textContent} · gpunn`;
   $("seen").textContent = `What it sees: ${image.join(" × ")}`;
@@ -322,7 +328,7 @@ function build() {
     const track = make("span", "", "track");
     track.append(make("span", "", "fill"));
     const bar = make("li");
-    bar.append(make("span", name), track, make("span", "", "percent"));
+    bar.append(make("span", name), track, make("span", "", "amount"));
     $("bars").append(bar);
   }
   layers.forEach(({ name, shape }, i) => {
