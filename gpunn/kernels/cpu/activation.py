@@ -1,7 +1,7 @@
 """Activations for NumPy arrays: beside an array of zeros `np.maximum` takes a third of the time.
 
-With the number 0.0 it goes over the numbers one by one, with a row of zeros a vector register at a time. Few numbers
-are soon gone over, but then each number of Python takes 0.5 us to be made one of NumPy's: the sigmoid's are kept.
+With the number 0.0 it goes over the numbers one by one, with a row of zeros a vector register at a time. Where there
+are few, most of the time goes into making an array of a number of Python's, 0.5 us for each: those here are kept.
 """
 
 import functools

@@ -16,7 +16,7 @@ from gpunn.kernels.cpu.threads import split
 
 __all__ = ["TWINS"]
 
-LEAST = 1 << 20  # elements for each thread
+LEAST = 1 << 19  # elements for each thread
 
 # Each kernel takes the arrays of its op, flat, and its CONSTANTS in an array c of the same type.
 
