@@ -139,7 +139,7 @@ class _Csv:
             next(rows)
         for line, cells in rows:
             if len(cells) != len(self.names):
-                expected = f"expected {len(self.names)} as in the first line; a cell with a separator in it needs quotes"
+                expected = f"expected {len(self.names)} as in the first line; quote a cell with a separator in it"
                 raise DataError(f"{self.path}, line {line}: {len(cells)} cells, {expected}")
             yield line, [cell.strip() for cell in cells]
 
