@@ -80,7 +80,7 @@ LONG = "w" * 100_000
         ("a\n1\n", "only one column, 'a'; expected features and a target, separated by , or ; or tab"),
         ("a|b\n1|2\n", "only one column, 'a|b'"),
         ("a,b,b\n1,2,3\n", "more than one column is called 'b'; the columns are a, b, b"),
-        ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, expected 2 as in the first line; a cell with a"),
+        ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, expected 2 as in the first line; quote a cell with a sep"),
         ("a,b\n1,2\n\n1\n", "line 4: 1 cells, expected 2"),
         (
             "a,b\n1,2\n,3\n",
