@@ -9,13 +9,15 @@
 Every gradient is derived by hand and stands beside its function in `gpunn.ops`.
 """
 
-from gpunn import _start  # noqa: F401  # isort: skip  # first, because it loads NumPy
-from gpunn import data, init, layers, losses, metrics, models, ops, optim, plot, schedules
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gpunn import _start  # noqa: F401  # isort: skip  # before the rest, because it loads NumPy
+from gpunn import data, init, layers, losses, metrics, models, ops, optim, schedules
 from gpunn.data import Batches, Dataset, datasets
 from gpunn.device import Device, DeviceReport, device, device_of, devices, namespace, to_host
 from gpunn.errors import *  # noqa: F403
 from gpunn.errors import __all__ as _errors
-from gpunn.estimator import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from gpunn.io import load, save
 from gpunn.layers import *  # noqa: F403
 from gpunn.layers import __all__ as _layers
@@ -50,7 +52,28 @@ from gpunn.train import (
     save_checkpoint,
 )
 
+if TYPE_CHECKING:
+    from gpunn import plot
+    from gpunn.estimator import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+
 __version__ = "0.1.0"
+
+_LATER = {"plot": "gpunn.plot"} | dict.fromkeys(
+    ("MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor"), "gpunn.estimator"
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Pictures and estimators are imported when they are first asked for: not every program needs them."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'gpunn' has no attribute {name!r}")
+    module = importlib.import_module(_LATER[name])
+    return module if name == "plot" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     *_errors,

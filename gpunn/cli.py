@@ -136,16 +136,16 @@ def _predict(run: str, files: list[str], out: str | None) -> int:
 
 def _predict_pictures(net: Any, files: list[str]) -> int:
     from gpunn.data.image import read_image
-    from gpunn.io.foreign import gives_probabilities
+    from gpunn.io.foreign import class_names, gives_probabilities
 
+    classes, form = class_names(net), "6.1%" if gives_probabilities(net) else "6.2f"
     width = max(len(path) for path in files)
     for path in files:
         x = net.store.device.asarray(read_image(path, net.about)[None], net.store.dtype)
         answer = net(x)[0]
-        if net.about["classes"]:
+        if classes:
             best = sorted(enumerate(answer), key=lambda pair: -pair[1])[:3]
-            form = "6.1%" if gives_probabilities(net) else "6.2f"
-            text = "  ".join(f"{net.about['classes'][i]} {float(p):{form}}" for i, p in best)
+            text = "  ".join(f"{classes[i]} {float(p):{form}}" for i, p in best)
         else:
             text = "  ".join(f"{float(value):.6g}" for value in answer)
         print(f"{path:<{width}}  {text}")

@@ -24,7 +24,7 @@ import numpy as np
 from gpunn.data.dataset import Dataset
 from gpunn.errors import DataError, FileError, OptionError
 
-__all__ = ["LARGEST", "Column", "Rows", "Table", "fill_missing", "read_csv", "read_rows"]
+__all__ = ["LARGEST", "Column", "Rows", "Table", "cut", "fill_missing", "read_csv", "read_rows"]
 
 _MISSING = ("", "nan", "na", "n/a", "null", "?")  # what stands for something that is not known, in small letters
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
@@ -55,7 +55,7 @@ class Column:
         parts = [f"category of {len(self.categories)}" if self.categories else "number"]
         if self.categories:
             shown = [text or "(missing)" for text in self.categories[:6]] + ["..."] * (len(self.categories) > 6)
-            parts[0] += ": " + ", ".join(_cut(text, 20) for text in shown)
+            parts[0] += ": " + ", ".join(cut(text, 20) for text in shown)
         if self.missing:
             parts.append(
                 f"{self.missing:,} missing" + (f", taken as the mean {self.mean:.6g}" if self.mean is not None else "")
@@ -87,8 +87,8 @@ class Table:
     def describe(self, most: int = 20) -> list[str]:
         """A line for each column; of more than `most` for those only of which there is something to say."""
         told = [c for c in self.columns if len(self.columns) <= most or c.categories or c.missing or c.note][:most]
-        width = max((len(_cut(c.name, 30)) for c in told), default=0)
-        lines = [f"{_cut(c.name, 30):<{width}}  {c}" for c in told]
+        width = max((len(cut(c.name, 30)) for c in told), default=0)
+        lines = [f"{cut(c.name, 30):<{width}}  {c}" for c in told]
         if rest := len(self.columns) - len(told):
             lines.append(f"{'and ' if told else ''}{rest} {'more' if told else 'columns of numbers'}")
         return lines
@@ -167,7 +167,7 @@ class _Csv:
         if name not in self.names:
             near = difflib.get_close_matches(name, self.names, 1)
             many, hint = "no", f"; did you mean {_shown(near[0])}?" if near else f"; {mend}"
-        listed = _cut(", ".join(self.names), 300) + ("" if self.named else " (the first line holds no names)")
+        listed = cut(", ".join(self.names), 300) + ("" if self.named else " (the first line holds no names)")
         raise DataError(f"{self.path}: {many} column is called {_shown(name)}; the columns are {listed}{hint}")
 
 
@@ -195,10 +195,11 @@ def _text(cell: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return repr(_cut(text, 60))
+    return repr(cut(text, 60))
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """A text, shortened where it has more than `length` letters."""
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
@@ -276,7 +277,7 @@ def _check(columns: Iterable["_Cells"], missing: str) -> None:
             wrong[column.name] = error
     if wrong:
         first, *others = wrong
-        also = f"; look at {_cut(', '.join(map(_shown, others)), 80)}, too" if others else ""
+        also = f"; look at {cut(', '.join(map(_shown, others)), 80)}, too" if others else ""
         raise DataError(f"{wrong[first]}{also}")
 
 
@@ -441,7 +442,7 @@ def read_rows(path: str | Path, table: Table) -> Rows:
             which = np.array([known.get(_text(text), -1) for text in texts])
             blocks.append((which[:, None] == np.arange(column.width)).astype(np.float64))
             if new := sorted({text for text, k in zip(texts, which, strict=True) if k < 0}):
-                listed = _cut(", ".join(map(_shown, new)), 80)
+                listed = cut(", ".join(map(_shown, new)), 80)
                 notes.append(
                     f"column {name}: {int(np.sum(which < 0)):,} of {len(cells):,} rows hold "
                     f"what was not learned: {listed}"

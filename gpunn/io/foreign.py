@@ -2,7 +2,7 @@
 
 import importlib
 import math
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ __all__ = [
     "library",
     "samples",
     "verdict",
+    "verified",
 ]
 
 _KEEP_SHAPE = Activation | BatchNorm | Dropout | GaussianNoise | GroupNorm | Identity | LayerNorm | PReLU | RMSNorm
@@ -144,6 +145,15 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     if found.shape != expected.shape:
         return math.inf
     return float(np.max(np.abs(found - expected) / np.maximum(1.0, np.abs(expected))))
+
+
+def verified(name: str, title: str, install: str, compare: Callable[[], float]) -> str:
+    """What `compare` finds the largest difference from another program to be, or that this is not installed."""
+    try:
+        program = library(name, install)
+    except OptionError as error:
+        return f"not verified: {error}"
+    return verdict(f"{title} {program.__version__}", compare())
 
 
 def verdict(program: str, worst: float) -> str:

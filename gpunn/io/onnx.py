@@ -9,6 +9,7 @@ Images go in and come out as gpunn has them, (N, height, width, channels). ONNX'
 first; where the one meets the other a Transpose is put between.
 """
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from gpunn.io.foreign import (
     kind_of,
     library,
     samples,
-    verdict,
+    verified,
 )
 from gpunn.layers import Layer
 
@@ -102,13 +103,9 @@ def export(net: Layer, path: Path, input_shape: tuple[int, ...] | None) -> list[
     """What `gpunn export --to onnx` does."""
     onnx = library("onnx", "gpunn[onnx]")
     to_onnx(net, path, input_shape=input_shape)
-    lines = onnx.load(path).doc_string.splitlines()
-    try:
-        runtime = library("onnxruntime", "gpunn[onnx]")
-    except OptionError as error:
-        return [*lines, f"not verified: {error}"]
-    worst = check_onnx(net, path, input_shape=input_shape)
-    return [*lines, verdict(f"onnxruntime {runtime.__version__}", worst)]
+    check = functools.partial(check_onnx, net, path, input_shape=input_shape)
+    said = onnx.load(path).doc_string.splitlines()
+    return [*said, verified("onnxruntime", "onnxruntime", "gpunn[onnx]", check)]
 
 
 def _description(net: Layer, shape: tuple[int, ...], out: tuple[int, ...]) -> str:

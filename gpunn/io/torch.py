@@ -11,6 +11,7 @@ Keys are those of a torch.nn.Sequential with one module for each layer, counted 
 "2.weight" ...; layers within a layer have theirs after its number, "3.0.weight". `torch_code` writes that Sequential.
 """
 
+import functools
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from gpunn.checks import instance
 from gpunn.device import device, to_host
 from gpunn.errors import FileError, OptionError, ShapeError
 from gpunn.io.atomic import write_atomic
-from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples, verdict
+from gpunn.io.foreign import answer, difference, input_shape, kind_of, library, samples, verified
 from gpunn.layers import Layer
 from gpunn.params import Buffer, Param
 
@@ -146,13 +147,8 @@ def export(net: Layer, path: Path, input_shape: Shape | None) -> list[str]:
     if path.suffix == ".safetensors":
         load = "safetensors.torch.load_file(FILE)"
     use = f"from {program.stem} import network; model = network(); model.load_state_dict({load})"
-    lines = [f"written  {program}", f"read it with {use}"]
-    try:
-        torch = library("torch", "torch")
-    except OptionError as error:
-        return [*lines, f"not verified: {error}"]
-    worst = check_torch(net, path, input_shape=input_shape)
-    return [*lines, verdict(f"PyTorch {torch.__version__}", worst)]
+    check = functools.partial(check_torch, net, path, input_shape=input_shape)
+    return [f"written  {program}", f"read it with {use}", verified("torch", "PyTorch", "torch", check)]
 
 
 # --- which array is where

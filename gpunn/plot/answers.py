@@ -16,10 +16,11 @@ from gpunn.device import to_host
 from gpunn.errors import DataError, ShapeError
 from gpunn.plot.style import (
     COLOURS,
-    LINES,
     as_percent,
+    class_numbers,
     finish,
     framed,
+    line_style,
     name_of,
     new_figure,
     only_whole_numbers,
@@ -96,7 +97,7 @@ def roc(y: Any, probabilities: Any, *, classes: Sequence[str] = (), path: str | 
     if s.ndim != 2:
         raise ShapeError(f"probabilities must be of shape (N,) or (N, C), got {s.shape}")
     true = metrics.confusion_matrix(y, s)  # which looks at both
-    labels = _labels(y)
+    labels = class_numbers(y)
     wanted = [1] if s.shape[1] == 2 else range(s.shape[1])
     found = {c: metrics.roc_curve(labels == c, s[:, c])[:2] for c in wanted if 0 < true[c].sum() < len(labels)}
     if not found:
@@ -114,8 +115,7 @@ def roc(y: Any, probabilities: Any, *, classes: Sequence[str] = (), path: str | 
                 axes.plot(*found[c], color="#bbbbbb", linewidth=0.7)
             axes.plot([], [], color="#bbbbbb", linewidth=0.7, label=f"the {len(found) - len(shown)} others")
         for i, c in enumerate(shown):
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
-            axes.plot(*found[c], label=f"{name_of(c, classes)}, area {areas[c]:.4f}", **style)
+            axes.plot(*found[c], label=f"{name_of(c, classes)}, area {areas[c]:.4f}", **line_style(i))
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
         for axis in (axes.xaxis, axes.yaxis):
@@ -151,7 +151,7 @@ def mistakes(
     row, from 0. At most `count` of them, the worst first. Numbers outside 0 to 1 are shown as the scores they are.
     """
     worst, said, p_said, p_true, wrong = worst_mistakes(y, probabilities, count)
-    x, labels = to_host(x), _labels(y)
+    x, labels = to_host(x), class_numbers(y)
     if len(x) != len(labels):
         raise ShapeError(f"{len(x)} rows of x but {len(labels)} of y: each needs one")
     if not len(worst):
@@ -201,7 +201,7 @@ def mistakes(
 
 def worst_mistakes(y: Any, probabilities: Any, count: int) -> tuple[np.ndarray, np.ndarray, Any, Any, int]:
     """(rows, answers (N,), their probabilities, those of the true class, how many wrong in all), the worst first."""
-    p, labels = _columns(probabilities), _labels(y)
+    p, labels = _columns(probabilities), class_numbers(y)
     metrics.confusion_matrix(y, p)
     said = p.argmax(axis=1)
     wrong = np.flatnonzero(said != labels)
@@ -285,10 +285,3 @@ def _columns(probabilities: Any) -> np.ndarray:
     p = to_host(probabilities)
     p = p[:, 0] if p.ndim == 2 and p.shape[1] == 1 else p
     return np.stack([1.0 - p, p], axis=1) if p.ndim == 1 else p
-
-
-def _labels(y: Any) -> np.ndarray:
-    y = to_host(y)
-    if y.ndim == 2 and y.shape[1] > 1:
-        return y.argmax(axis=1)
-    return y.reshape(-1).astype(np.int64)

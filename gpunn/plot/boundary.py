@@ -13,7 +13,7 @@ from gpunn.device import to_host
 from gpunn.errors import OptionError, ShapeError
 from gpunn.io.atomic import write_atomic
 from gpunn.layers import Layer
-from gpunn.plot.style import COLOURS, MARKERS, finish, name_of, new_figure, png
+from gpunn.plot.style import COLOURS, MARKERS, class_numbers, finish, name_of, new_figure, png
 from gpunn.train.history import Row
 from gpunn.train.trainer import Callback, Trainer
 
@@ -111,13 +111,12 @@ Ends = tuple[float, float, float, float]  # left, right, bottom, top
 
 
 def _examples(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    points, labels = to_host(x).astype(np.float64), to_host(y)
+    points, labels = to_host(x).astype(np.float64), class_numbers(y)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ShapeError(f"a boundary is drawn for data of two features, x (N, 2); got {points.shape}")
-    labels = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
     if len(points) != len(labels) or not len(points):
         raise ShapeError(f"{len(points)} rows of x and {len(labels)} of y: each needs one")
-    return points, labels.astype(np.int64)
+    return points, labels
 
 
 def _ends(points: np.ndarray) -> Ends:

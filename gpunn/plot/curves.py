@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.errors import OptionError
-from gpunn.plot.style import COLOURS, LINES, as_percent, finish, log_scale, new_figure, only_whole_numbers
+from gpunn.plot.style import (
+    COLOURS,
+    as_percent,
+    can_draw,
+    finish,
+    line_style,
+    log_scale,
+    new_figure,
+    only_whole_numbers,
+)
 from gpunn.train.history import History
 
 __all__ = ["curves", "draw_comparison", "draw_curves"]
@@ -47,11 +56,7 @@ def curves(history: History, path: str | Path | None = None) -> Any:
 
 def draw_curves(history: History, path: str | Path) -> bool:
     """Write `curves` to a PNG file; whether there was something to draw, and matplotlib to draw with."""
-    if not len(history):
-        return False
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
+    if not len(history) or not can_draw():
         return False
     curves(history, path)
     return True
@@ -63,11 +68,7 @@ def draw_comparison(curves: Mapping[str, Sequence[History]], path: str | Path) -
     `curves` are the histories of a choice, one for each seed. Without validation data it is the training loss. Returns
     whether there was something to draw with.
     """
-    if not curves:
-        return False
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
+    if not curves or not can_draw():
         return False
     first = next(iter(curves.values()))[0]
     names = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy", "loss": "training loss"}
@@ -81,7 +82,7 @@ def draw_comparison(curves: Mapping[str, Sequence[History]], path: str | Path) -
             epochs = min(len(history) for history in histories)
             values = [history[column][:epochs] for history in histories]
             x = range(1, epochs + 1)
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
+            style = line_style(i)
             axes.plot(x, [sum(each) / len(each) for each in zip(*values, strict=True)], label=name, **style)
             lowest, highest = ([f(each) for each in zip(*values, strict=True)] for f in (min, max))
             axes.fill_between(x, lowest, highest, color=style["color"], alpha=0.15, linewidth=0)

@@ -17,9 +17,6 @@ from gpunn.device import to_host
 from gpunn.errors import OptionError, ShapeError
 from gpunn.layers import (
     Conv2d,
-    Dropout,
-    Flatten,
-    GaussianNoise,
     Identity,
     Layer,
     Linear,
@@ -29,6 +26,7 @@ from gpunn.layers import (
     Softmax,
     Standardize,
 )
+from gpunn.layers.steps import SILENT, steps
 from gpunn.plot.answers import as_picture
 from gpunn.plot.style import (
     COLOURS,
@@ -151,27 +149,26 @@ def activations(
     store, x = net.store, to_host(x)[None]
     where, dtype = store.device, store.values.dtype
     a = as_input(where.asarray(x), dtype, where.xp) if x.dtype == np.uint8 else where.asarray(x, store.dtype)
-    steps = [("input", to_host(a)[0])]
-    in_order = type(net) is Sequential
-    for name, layer in net.children().items() if in_order else [(type(net).__name__.lower(), net)]:
+    passed = [("input", to_host(a)[0])]
+    for name, layer in steps(net).items():
         a = layer.infer(a)
-        if not isinstance(layer, Dropout | Flatten | GaussianNoise | Identity | Reshape):
-            steps.append((name, to_host(a)[0]))
+        if not isinstance(layer, SILENT):
+            passed.append((name, to_host(a)[0]))
     answer = to_host(a if net.output is None else net.output.infer(a))[0]
     if net.output is None:
-        steps.pop()  # which is the answer
-    if len(steps) > 11:
-        steps = [steps[i] for i in np.linspace(0, len(steps) - 1, 11).round().astype(int)]
-    rows = -(-(len(steps) + 1) // 5)
-    columns = -(-(len(steps) + 1) // rows)
+        passed.pop()  # which is the answer
+    if len(passed) > 11:
+        passed = [passed[i] for i in np.linspace(0, len(passed) - 1, 11).round().astype(int)]
+    rows = -(-(len(passed) + 1) // 5)
+    columns = -(-(len(passed) + 1) // rows)
     figure = new_figure(2.1 * columns + 0.3, 2.55 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axes in grid:
         axes.set_axis_off()
-    for axes, (name, values) in zip(grid, steps, strict=False):
+    for axes, (name, values) in zip(grid, passed, strict=False):
         first = name == "input"
         _step(axes, name, values, shape if first else (), _names(net, values.size) if first else [])
-    axes = grid[len(steps)]
+    axes = grid[len(passed)]
     axes.set_axis_on()
     _bars(axes, answer.reshape(-1), classes, probabilities=isinstance(net.output, Softmax | Sigmoid))
     return finish(figure, path)
@@ -286,7 +283,7 @@ def _stages(net: Layer, shape: Shape) -> list[tuple[Shape, list[str], int]]:
     """What the numbers are laid out as, the layers that led there, and how many parameters those learn."""
     stages: list[tuple[Shape, list[str], int]] = [(shape, [], 0)]
     pending: tuple[list[str], int] = ([], 0)  # layers that came before any that changes the shape
-    for layer in net.layers if type(net) is Sequential else [net]:
+    for layer in steps(net).values():
         before, shape = shape, layer.output_shape(shape)
         name, size = type(layer).__name__, sum(param.size for param in layer.params().values())
         if isinstance(layer, Conv2d):

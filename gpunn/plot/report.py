@@ -17,7 +17,8 @@ from gpunn.data import Dataset
 from gpunn.device import to_host
 from gpunn.errors import FileError, GpunnError
 from gpunn.io.atomic import write_atomic
-from gpunn.layers import Conv2d, Identity, Layer, Linear
+from gpunn.io.foreign import gives_probabilities
+from gpunn.layers import Conv2d, Layer, Linear
 from gpunn.plot.answers import confusion, mistakes, predictions, residuals, roc, worst_mistakes
 from gpunn.plot.boundary import boundary
 from gpunn.plot.curves import curves
@@ -189,7 +190,7 @@ def _classes(run: Run) -> Section:
     worst, said, _, _, total = worst_mistakes(y, p, 24)
     if total:
         some = "; ".join(f"{classes[int(y[row])]} taken for {classes[said[row]]}" for row in worst[:5])
-        what = "score" if isinstance(run.net.output, Identity) else "probability"
+        what = "probability" if gives_probabilities(run.net) else "score"
         rows = "" if run.test.image_shape else " Rows are counted among the test examples, from 0."
         pictures += _picture(
             "mistakes",

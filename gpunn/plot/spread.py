@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.errors import OptionError
-from gpunn.plot.style import COLOURS, LINES, finish, new_figure, only_whole_numbers, plain
+from gpunn.plot.style import COLOURS, finish, line_style, new_figure, only_whole_numbers, plain
 from gpunn.train.histograms import Histograms
 
 __all__ = ["histograms", "norms"]
@@ -107,9 +107,8 @@ def norms(kept: Histograms, *, names: Sequence[str] | None = None, path: str | P
         panels, ("value", "gradient"), ("length of the weights", "length of the gradient"), strict=True
     ):
         for i, name in enumerate(names):
-            style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
             marker = "o" if len(kept.epochs) == 1 else None
-            axes.plot(kept.epochs, kept.norms[kind, name], label=plain(name), marker=marker, **style)
+            axes.plot(kept.epochs, kept.norms[kind, name], label=plain(name), marker=marker, **line_style(i))
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         if any(kept.norms[kind, name].max() > 0.0 for name in names):  # not of a network whose gradients are all 0

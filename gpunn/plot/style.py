@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.device import to_host
 from gpunn.errors import GpunnError
 from gpunn.io.atomic import write_atomic
 
 __all__ = [
     "COLOURS",
-    "LINES",
     "MARKERS",
     "as_percent",
+    "can_draw",
+    "class_numbers",
     "finish",
     "framed",
+    "line_style",
     "log_scale",
     "mosaic",
     "name_of",
@@ -33,7 +36,7 @@ __all__ = [
 
 # Colours that people who do not see all of them tell apart (Okabe and Ito, 2008)
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", ":", "-.")
+_DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 
@@ -46,6 +49,15 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]  # how a notebook shows it
     return figure
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def finish(figure: Any, path: str | Path | None) -> Any:
@@ -80,6 +92,19 @@ def percent(p: float) -> str:
 def name_of(c: int, classes: Sequence[str], length: int = 24) -> str:
     """The name of class c, which is its number where there are no names."""
     return plain(classes[c] if c < len(classes) else c, length)
+
+
+def line_style(i: int) -> dict[str, str]:
+    """The colour of line i, and the dashes that tell it from those which have the same."""
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i // len(COLOURS) % len(_DASHES)]}
+
+
+def class_numbers(y: Any) -> np.ndarray:
+    """Class numbers (N,) on the host, of class numbers or one-hot rows."""
+    y = to_host(y)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return y.argmax(axis=1)
+    return y.reshape(-1).astype(np.int64)
 
 
 def only_whole_numbers(axis: Any) -> None:

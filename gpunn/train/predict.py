@@ -8,7 +8,8 @@ import numpy as np
 
 from gpunn.data.table import Table, read_rows
 from gpunn.device import to_host
-from gpunn.layers import Identity, Layer
+from gpunn.io.foreign import class_names, gives_probabilities
+from gpunn.layers import Layer
 
 __all__ = ["predict_csv"]
 
@@ -22,8 +23,8 @@ def predict_csv(net: Layer, path: str | Path, table: Table) -> tuple[str, int, l
     rows = read_rows(path, table)
     x = net.store.device.asarray(rows.x, net.store.dtype)
     answers = np.concatenate([to_host(net(x[first : first + 1024])) for first in range(0, len(rows.x), 1024)])
-    classes = net.about["classes"]
-    letter = "score" if isinstance(net.output, Identity) else "p"
+    classes = class_names(net) or []
+    letter = "p" if gives_probabilities(net) else "score"
     names = [f"predicted {table.target}", *(f"{letter}({name})" for name in classes)]
     kept = [i for i, name in enumerate(rows.names) if name not in names]  # those of an earlier prediction
     out = io.StringIO()

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpunn import metrics
 from gpunn.data import Dataset
+from gpunn.data.table import cut
 
 __all__ = ["number", "scores"]
 
@@ -37,7 +38,7 @@ def _of_classes(answers: np.ndarray, train: Dataset, test: Dataset) -> tuple[dic
         "confusion": confusion.tolist(),
     }
     lines = []
-    shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..." for name in names]
+    shown = [cut(name, _LONGEST) for name in names]
     if C <= _MOST_ROWS:
         cells = [["class", "precision", "recall", "F1", "rows"]]
         cells += [

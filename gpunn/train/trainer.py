@@ -459,9 +459,8 @@ class Trainer:
                 yield result
                 first += size
 
-    def _pieces(self, x: Array, size: int = 1024) -> Iterator[Array]:
-        for first in range(0, x.shape[0], whole("batch_size", size, at_least=1)):
-            yield self._scaled(rows(x, first, size))
+    def _pieces(self, x: Array) -> Iterator[Array]:
+        return self._by_pieces(x, 1024, lambda piece, _: piece)
 
     # --- bringing data in
 

@@ -10,21 +10,12 @@ from gpunn.data.image import centre, image_shape, ink_of, shrink
 from gpunn.device import to_host
 from gpunn.errors import DataError, OptionError
 from gpunn.io.foreign import class_names, gives_probabilities
-from gpunn.layers import (
-    Dropout,
-    Flatten,
-    GaussianNoise,
-    Identity,
-    Layer,
-    Reshape,
-    Sequential,
-    Softmax,
-)
+from gpunn.layers import Identity, Layer, Softmax
+from gpunn.layers.steps import SILENT, steps
 
 __all__ = ["Reader"]
 
 _SIDE = 280  # pixels of the longer side of a drawing
-_SILENT = Dropout | GaussianNoise | Identity | Flatten | Reshape  # at inference they change no number
 
 
 class Reader:
@@ -53,12 +44,12 @@ class Reader:
         self.white, self.box = ink_of(about)
         longer = max(height, width)
         self.size = max(1, round(_SIDE * height / longer)), max(1, round(_SIDE * width / longer))
-        self.steps = dict(net.children()) if type(net) is Sequential else {type(net).__name__.lower(): net}
+        self.steps = steps(net)
         # a network that names no output function, not even Identity, was trained with a softmax in the loss
         self.output = net.output or (Identity() if gives_probabilities(net) else Softmax())
         self.scores = net.output is not None and not gives_probabilities(net)
         self.shape = self._input_shape()
-        self.shown = [name for name, layer in self.steps.items() if not isinstance(layer, _SILENT)]
+        self.shown = [name for name, layer in self.steps.items() if not isinstance(layer, SILENT)]
         answer, _, *layers = self.read(np.ones(self.size, np.uint8))  # also compiles what is to be compiled
         if answer.shape != (len(self.classes),):
             raise OptionError(f"the network gives {answer.shape} numbers for {len(self.classes)} classes")

@@ -1,18 +1,8 @@
 """The linear map by one product, beside its reference."""
 
-import numpy as np
-import pytest
-
 from gpunn import ops
 from gpunn.kernels.cuda.linear import TWINS
-
-rng = np.random.default_rng(0)
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-def normal(shape, dtype="float64"):
-    return rng.standard_normal(shape).astype(dtype)
+from tests.kernels.cuda.arrays import TOLERANCE, dtypes, normal
 
 
 @dtypes

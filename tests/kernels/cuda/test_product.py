@@ -12,14 +12,7 @@ from gpunn.device import to_host
 from gpunn.errors import LibraryError, OptionError, ShapeError
 from gpunn.kernels.cuda import product as module
 from gpunn.kernels.cuda.product import mask_for, product
-
-rng = np.random.default_rng(0)
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-def normal(shape, dtype="float64"):
-    return rng.standard_normal(shape).astype(dtype)
+from tests.kernels.cuda.arrays import TOLERANCE, dtypes, normal
 
 
 @dtypes

@@ -9,15 +9,9 @@ from gpunn import ops
 from gpunn.device import to_host
 from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cuda import TWINS, constants, twins
+from tests.kernels.cuda.arrays import TOLERANCE, dtypes, normal, rng
 
-rng = np.random.default_rng(0)
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 2e-2}
 KEY = {"key": (7, 2**32 - 1), "step": 2**40 + 3}
-dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-def normal(shape, dtype="float64", scale=1.0, shift=0.0):
-    return (shift + scale * rng.standard_normal(shape)).astype(dtype)
 
 
 def unaligned(gpu, x):
