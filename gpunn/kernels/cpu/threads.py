@@ -17,10 +17,13 @@ import numpy as np
 
 from gpunn.processors import usable_processors
 
-__all__ = ["enough", "split", "summed", "threads"]
+__all__ = ["enough", "split", "summed", "threads", "waiting", "wake"]
 
 LINE = 16  # elements: pieces begin whole cache lines after the start
 ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
+
+waiting = np.zeros(1, np.int64)  # how many pieces no thread has taken from the queue
+_counting = threading.Lock()
 
 
 @functools.cache
@@ -44,8 +47,9 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
     length = -(-size // (pieces * align)) * align
     with _products_on_one_thread if products else contextlib.nullcontext():
         others = [_Piece(work, slice(start, min(start + length, size))) for start in range(length, size, length)]
+        _count(len(others))
         for other in others:
-            _waiting().put(other)
+            wake(other)
         try:
             work(slice(0, length))
         finally:
@@ -74,9 +78,19 @@ def summed(
     return [functools.reduce(np.add, arrays) for arrays in zip(*(parts[start] for start in sorted(parts)), strict=True)]
 
 
-def enough(size: int, multiplications: int) -> int:
+def _count(more: int) -> None:
+    with _counting:
+        waiting[0] += more
+
+
+def wake(work: Any) -> None:
+    """Have `work.run()` called by the next thread that sleeps."""
+    _waiting().put(work)
+
+
+def enough(size: int, multiplications: int, least: int = ENOUGH) -> int:
     """How many of `size` equal parts of some matrix products are enough for a thread of their own."""
-    return max(1, ENOUGH * size // max(1, multiplications))
+    return max(1, least * size // max(1, multiplications))
 
 
 class _Piece:
@@ -104,16 +118,18 @@ class _Piece:
 
 
 @functools.cache
-def _waiting() -> "SimpleQueue[_Piece | None]":
+def _waiting() -> "SimpleQueue[Any]":
     """The pieces that wait for a thread, and behind it the threads that take them; None ends one."""
-    pieces: SimpleQueue[_Piece | None] = SimpleQueue()
+    pieces: SimpleQueue[Any] = SimpleQueue()
     for number in range(threads() - 1):
         threading.Thread(target=_take, args=(pieces,), name=f"gpunn_{number}", daemon=True).start()
     return pieces
 
 
-def _take(pieces: "SimpleQueue[_Piece | None]") -> None:
+def _take(pieces: "SimpleQueue[Any]") -> None:
     while (piece := pieces.get()) is not None:
+        if isinstance(piece, _Piece):
+            _count(-1)
         piece.run()
         del piece  # or its arrays would be held until the next one comes
 
@@ -151,7 +167,9 @@ _products_on_one_thread = _OneThread()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_waiting.cache_clear)  # threads do not live on in a child process
+    # Threads do not live on in a child process.
+    os.register_at_fork(after_in_child=_waiting.cache_clear)
+    os.register_at_fork(after_in_child=lambda: waiting.fill(0))
     os.register_at_fork(
         after_in_child=lambda: _OneThread.__init__(_products_on_one_thread)
     )  # nor do they leave it there

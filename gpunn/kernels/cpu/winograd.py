@@ -22,7 +22,21 @@ import numpy as np
 from gpunn.kernels.cpu.threads import enough, split, summed
 from gpunn.ops.conv import Pair
 
-__all__ = ["IN", "OUT", "VALUES", "A", "B", "G", "backward", "forward", "of_weights", "suits", "tiles", "to_weights"]
+__all__ = [
+    "IN",
+    "OUT",
+    "TWICE",
+    "VALUES",
+    "A",
+    "B",
+    "G",
+    "backward",
+    "forward",
+    "of_weights",
+    "suits",
+    "tiles",
+    "to_weights",
+]
 
 POINTS = np.array([0.0, 0.75, -0.75, 1.5, -1.5])
 OUT, IN = 4, 6  # pixels on a side of a tile

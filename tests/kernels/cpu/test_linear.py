@@ -1,4 +1,4 @@
-"""The products of large linear maps, beside those of NumPy; small maps are in `test_twins`."""
+"""Large linear maps, beside those of NumPy; small ones are in `test_twins`."""
 
 import numpy as np
 import pytest
@@ -7,34 +7,25 @@ pytest.importorskip("numba")
 
 from gpunn import ops
 from gpunn.kernels.cpu import linear as plain
-from gpunn.kernels.cpu import threads
-from gpunn.kernels.cpu.fast import linear
-from gpunn.kernels.cpu.fast.linear import linear_backward, product
+from gpunn.kernels.cpu.fast import linear as fast
+from gpunn.kernels.cpu.fast.linear import linear, linear_backward, product
 
 rng = np.random.default_rng(4)
-
-
-def end_threads():
-    for _ in range(threads.threads() - 1):
-        threads._waiting().put(None)
-    threads._waiting.cache_clear()  # other threads take the next pieces
 
 
 def normal(*shape):
     return rng.standard_normal(shape).astype("float32")
 
 
-@pytest.fixture(params=[1, 2, 3])
-def some_threads(request, monkeypatch):
-    monkeypatch.setattr(threads, "threads", lambda: request.param)
-    monkeypatch.setattr(threads, "ENOUGH", 1)
-    end_threads()
-    yield request.param
-    end_threads()
-    threads._waiting.cache_clear()
+@pytest.fixture(autouse=True)
+def all_large(monkeypatch):
+    monkeypatch.setattr(fast, "SMALL", 1)
+    monkeypatch.setattr(fast, "ENOUGH", 1)
+    monkeypatch.setattr(fast, "SUMS", 1)
 
 
-@pytest.mark.parametrize("transposed", ["a", "b"])
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+@pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -45,39 +36,36 @@ def some_threads(request, monkeypatch):
         (200, 300, 65),
         (5, 1100, 3),
         (130, 2, 257),
+        (8, 190, 2100),
+        (70, 50, 600),
+        (9, 300, 700),
     ],
 )
-def test_products(transposed, sizes, some_threads):
+def test_products(transposed, count, sizes, set_threads):
     n, m, k = sizes
-    a, b = normal(n, k), normal(k, m)
-    given = (a.T.copy(), b) if transposed == "a" else (a, b.T.copy())
-    c = np.full((n, m), np.nan, "float32")
-    product(*given, c, transposed=transposed)
-    np.testing.assert_allclose(c, a.astype(float) @ b, rtol=1e-5, atol=2e-5)
+    set_threads(count)
+    a, b, bias = normal(n, k), normal(k, m), normal(m)
+    given = (a.T.copy() if transposed == "a" else a), (b.T.copy() if transposed == "b" else b)
+    for options in ({}, {"bias": bias}):
+        c = np.full((n, m), np.nan, "float32")
+        product(*given, c, transposed=transposed, **options)
+        np.testing.assert_allclose(c, a.astype(float) @ b + options.get("bias", 0.0), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("transposed", ["a", "b"])
-@pytest.mark.parametrize("sizes", [(200, 300, 150), (300, 200, 260)])
-def test_products_are_the_same_to_the_bit_however_they_are_divided(transposed, sizes, monkeypatch):
+@pytest.mark.parametrize("transposed", ["", "a", "b"])
+@pytest.mark.parametrize("sizes", [(200, 300, 150), (300, 200, 260), (150, 330, 1100), (5, 330, 1100)])
+def test_products_are_the_same_to_the_bit_however_they_are_divided(transposed, sizes, set_threads):
     n, m, k = sizes
-    a, b = (normal(k, n), normal(k, m)) if transposed == "a" else (normal(n, k), normal(m, k))
+    a = normal(*((k, n) if transposed == "a" else (n, k)))
+    b = normal(*((m, k) if transposed == "b" else (k, m)))
     results = []
-    end_threads()
-    monkeypatch.setattr(threads, "ENOUGH", 1)
     for count in (1, 2, 3):
-        monkeypatch.setattr(threads, "threads", lambda count=count: count)
+        set_threads(count)
         c = np.empty((n, m), "float32")
         product(a, b, c, transposed=transposed)
         results.append(c)
-        end_threads()
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
-
-
-@pytest.fixture
-def all_large(monkeypatch):
-    monkeypatch.setattr(linear, "LARGE", 1)
-    monkeypatch.setattr(linear, "FEWEST", 1)
 
 
 def check(got, wanted):
@@ -88,10 +76,22 @@ def check(got, wanted):
             np.testing.assert_allclose(a, w, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("n", [1, 2, 9, 65, 300])
+@pytest.mark.parametrize("m", [3, 100, 333, 600])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_map(n, m, count, set_threads, monkeypatch):
+    monkeypatch.setattr(plain, "linear", None)  # none of these is left to it
+    set_threads(count)
+    x, W, b, out = normal(n, 150), normal(150, m), normal(m), normal(n, m)
+    check([linear(x, W, b), linear(x, W)], [ops.linear.reference(x, W, b), ops.linear.reference(x, W)])
+    assert linear(x, W, b, out=out) is out
+    check([out], [ops.linear.reference(x, W, b)])
+
+
 @pytest.mark.parametrize("n", [1, 9, 65, 300])
 @pytest.mark.parametrize("need_dx", [True, False])
-def test_gradients(n, need_dx, all_large, monkeypatch):
-    monkeypatch.setattr(plain, "linear_backward", None)  # none of these is left to it
+def test_gradients(n, need_dx, monkeypatch):
+    monkeypatch.setattr(plain, "linear_backward", None)
     x, W, dy = normal(n, 150), normal(150, 333), normal(n, 333)
     wanted = ops.linear_backward.reference(dy, x, W, need_dx=need_dx)
     check(linear_backward(dy, x, W, need_dx=need_dx), wanted)
@@ -102,8 +102,8 @@ def test_gradients(n, need_dx, all_large, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["float64", "columns", "every second", "read-only", "strided place", "three axes"])
-def test_other_arrays_are_left_to_numpy(what, all_large, monkeypatch):
-    monkeypatch.setattr(linear, "product", None)
+def test_other_arrays_are_left_to_numpy(what, monkeypatch):
+    monkeypatch.setattr(fast, "run", None)
     x, W, dy, out = normal(20, 150), normal(150, 130), normal(20, 130), (None, None, None)
     if what == "float64":
         x, W, dy = (a.astype(float) for a in (x, W, dy))
@@ -117,24 +117,31 @@ def test_other_arrays_are_left_to_numpy(what, all_large, monkeypatch):
         out = None, np.empty((150, 260), "float32")[:, ::2], None
     if what == "three axes":
         x, dy = x.reshape(4, 5, 150), dy.reshape(4, 5, 130)
+        check([linear(x, W)], [ops.linear.reference(x, W)])
         with pytest.raises(ValueError, match="matmul"):  # as without these twins
             linear_backward(dy, x, W)
-    else:
-        check(linear_backward(dy, x, W, out=out), ops.linear_backward.reference(dy, x, W))
+        return
+    check(linear_backward(dy, x, W, out=out), ops.linear_backward.reference(dy, x, W))
+    if what != "strided place":
+        check([linear(x, W)], [ops.linear.reference(x, W)])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_goes_where_it_goes_in_a_sum(bad, all_large):
+def test_what_is_not_finite_goes_where_it_goes_in_a_sum(bad):
     x, W, dy = normal(20, 150), normal(150, 130), normal(20, 130)
     dy[3, 7] = bad
     dx, dW, db = linear_backward(dy, x, W)
     assert np.array_equal(np.isfinite(dx).all(axis=1), np.arange(20) != 3)
     assert np.array_equal(np.isfinite(dW).all(axis=0), np.arange(130) != 7)
     assert np.array_equal(np.isfinite(db), np.arange(130) != 7)
+    x[3, 7] = bad
+    assert np.array_equal(np.isfinite(linear(x, W)).all(axis=1), np.arange(20) != 3)
 
 
-def test_small_maps_and_few_rows_are_left_to_numpy(monkeypatch):
-    monkeypatch.setattr(linear, "product", None)
-    for n, d, m in ((0, 1024, 1024), (4, 1024, 1024), (100, 500, 500), (100, 1 << 16, 16)):
+def test_small_maps_are_left_to_numpy(monkeypatch):
+    monkeypatch.setattr(fast, "SMALL", 100 * 500 * 500 + 1)
+    monkeypatch.setattr(fast, "run", None)
+    for n, d, m in ((0, 1024, 1024), (4, 1024, 1024), (100, 500, 500)):
         x, W, dy = normal(n, d), normal(d, m), normal(n, m)
         check(linear_backward(dy, x, W, need_dx=False), plain.linear_backward(dy, x, W, need_dx=False))
+        check([linear(x, W)], [plain.linear(x, W)])

@@ -1,14 +1,16 @@
 """How the functions of this folder are compiled: when first called, and kept on disk for the next time.
 
-Each is a loop for one core, which leaves Python's lock; long arrays are divided among threads by `split`. Numba's own
-threads would wait for work beside those of the matrix library, and on as many cores both would be slow: a product of
-128 x 784 x 512 and an update by Adam took 8.2 ms with them, and 1.0 ms with these.
+Each is a loop for one core, which leaves Python's lock; long arrays are divided among threads by `run` of `team`, or by
+`split`. Numba's own threads would wait for work beside those of the matrix library, and on as many cores both would be
+slow: a product of 128 x 784 x 512 and an update by Adam took 8.2 ms with them, and 1.0 ms with those of `split`.
 
-Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has: whoever
-changes `exp.py`, `simd.py` or this file removes the *.nbi and *.nbc files in __pycache__.
+Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has. So what
+it keeps bears a name in which all files of this folder have a part.
 """
 
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,9 +19,10 @@ import numpy as np
 __all__ = ["called", "inner", "jit", "plain"]
 
 # Division by 0 gives infinity, as in NumPy. The sums of floats may be taken in any order, and a * b + c in one step.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 SUMS = {"reassoc", "contract", "nsz"}
+FILES = zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Callable[..., Any]:
@@ -29,6 +32,7 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
     """
     if function is None:
         return lambda function: jit(function, sums=sums)
+    function.__qualname__ += f"-{FILES:08x}"
     options = OPTIONS | ({"fastmath": SUMS} if sums else {})
     try:
         return numba.njit(function, cache=True, **options)
@@ -37,7 +41,8 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
 
 
 inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what is called by those
-called: Callable[..., Any] = numba.njit(**OPTIONS)  # the same for what is long: it is not copied into them
+# The same for what is long: it is not copied into them. Nor can Python call it, so that there is less to compile.
+called: Callable[..., Any] = numba.njit(no_cpython_wrapper=True, **OPTIONS)
 
 
 def plain(*arrays: np.ndarray) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.kernels.cpu.fast._jit import jit, plain
+from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.exp import exp
-from gpunn.kernels.cpu.threads import split
+from gpunn.kernels.cpu.fast.team import LINE, run, shared
 
 __all__ = ["TWINS"]
 
-LEAST = 1 << 18  # elements for each thread
+LEAST = 1 << 13  # elements for each thread
 F = np.float32
 ONE, TWO, HALF = F(1.0), F(2.0), F(0.5)
 A, B = F(math.sqrt(2.0 / math.pi)), F(0.044715)
@@ -22,75 +22,82 @@ A, B = F(math.sqrt(2.0 / math.pi)), F(0.044715)
 # Each kernel takes flat arrays; the one it fills is the last but for constants.
 
 
-@jit
-def _sigmoid(x, y):
-    for i in range(x.size):
+@shared
+def _relu(x, y, start, stop):
+    zero = x.dtype.type(0.0)
+    for i in range(start, stop):
+        y[i] = zero if x[i] <= zero else x[i]  # so that what is not a number stays that
+
+
+@shared
+def _sigmoid(x, y, start, stop):
+    for i in range(start, stop):
         y[i] = ONE / (ONE + exp(-x[i]))
 
 
-@jit
-def _silu(x, y):
-    for i in range(x.size):
+@shared
+def _silu(x, y, start, stop):
+    for i in range(start, stop):
         y[i] = x[i] / (ONE + exp(-x[i]))
 
 
-@jit
-def _silu_backward(dy, x, dx):
-    for i in range(x.size):
+@shared
+def _silu_backward(dy, x, dx, start, stop):
+    for i in range(start, stop):
         s = ONE / (ONE + exp(-x[i]))
         dx[i] = ((ONE - s) * x[i] + ONE) * s * dy[i]
 
 
-@jit
-def _gelu(x, y):
+@shared
+def _gelu(x, y, start, stop):
     """With (1 + tanh u) / 2 = sigmoid(2 u)."""
-    for i in range(x.size):
+    for i in range(start, stop):
         u = A * (x[i] + B * (x[i] * x[i] * x[i]))
         y[i] = x[i] / (ONE + exp(-TWO * u))
 
 
-@jit
-def _gelu_backward(dy, x, dx):
+@shared
+def _gelu_backward(dy, x, dx, start, stop):
     """With s = sigmoid(2 u): dx = dy (s + x 2 s (1 - s) u')."""
-    for i in range(x.size):
+    for i in range(start, stop):
         x2 = x[i] * x[i]
         s = ONE / (ONE + exp(-TWO * A * (x[i] + B * (x2 * x[i]))))
         slope = A * (ONE + F(3.0) * B * x2)
         dx[i] = (s + TWO * x[i] * s * (ONE - s) * slope) * dy[i]
 
 
-@jit
-def _sigmoid_backward(dy, y, dx):
+@shared
+def _sigmoid_backward(dy, y, dx, start, stop):
     one = y.dtype.type(1.0)
-    for i in range(y.size):
+    for i in range(start, stop):
         dx[i] = (one - y[i]) * y[i] * dy[i]
 
 
-@jit
-def _tanh_backward(dy, y, dx):
+@shared
+def _tanh_backward(dy, y, dx, start, stop):
     one = y.dtype.type(1.0)
-    for i in range(y.size):
+    for i in range(start, stop):
         dx[i] = (one - y[i] * y[i]) * dy[i]
 
 
-@jit
-def _relu_backward(dy, y, dx):
+@shared
+def _relu_backward(dy, y, dx, start, stop):
     zero, one = y.dtype.type(0.0), y.dtype.type(1.0)
-    for i in range(y.size):
+    for i in range(start, stop):
         dx[i] = dy[i] * (one if y[i] > zero else zero)
 
 
-@jit
-def _leaky_relu_backward(dy, x, dx, alpha):
+@shared
+def _leaky_relu_backward(dy, x, dx, alpha, start, stop):
     one, alpha = x.dtype.type(1.0), x.dtype.type(alpha)
-    for i in range(x.size):
+    for i in range(start, stop):
         dx[i] = dy[i] * (one if x[i] > 0.0 else alpha)
 
 
-@jit
-def _elu_backward(dy, y, dx, alpha):
+@shared
+def _elu_backward(dy, y, dx, alpha, start, stop):
     one, alpha = y.dtype.type(1.0), y.dtype.type(alpha)
-    for i in range(y.size):
+    for i in range(start, stop):
         dx[i] = dy[i] * (one if y[i] > 0.0 else alpha + y[i])
 
 
@@ -106,16 +113,14 @@ def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callabl
         out = np.empty(shape, dtype)
         # views, because all are in one piece
         arrays = (x.ravel(), second[0].ravel(), out.ravel()) if second else (x.ravel(), out.ravel())
-        if size < 2 * LEAST:
-            kernel(*arrays, *constants.values())
-        else:
-            split(lambda part: kernel(*(a[part] for a in arrays), *constants.values()), size, LEAST)
+        run(kernel, (*arrays, *constants.values()), size, LEAST, align=LINE)
         return out
 
     return fused
 
 
 TWINS: dict[str, Callable[..., Any]] = {
+    "relu": _twin(_relu, ops.relu),
     "sigmoid": _twin(_sigmoid, ops.sigmoid, single=True),
     "silu": _twin(_silu, ops.silu, single=True),
     "silu_backward": _twin(_silu_backward, ops.silu_backward, single=True),

@@ -9,7 +9,8 @@ import numpy as np
 
 from gpunn.kernels.cpu.fast._jit import called, jit
 from gpunn.kernels.cpu.fast.simd import LANES, multiply
-from gpunn.kernels.cpu.threads import enough, split, summed, threads
+from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
+from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.ops.conv import Pair
 
 __all__ = ["backward", "forward", "window"]
@@ -20,11 +21,7 @@ def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, stride: 
     (N, P, _, _), (U, V, C, M) = y.shape, W.shape
     height = max(1, min(P, N * P // threads()))
     bands, padded = N * -(-P // height), _padded(W.reshape(-1, M))
-
-    def work(part: slice) -> None:
-        _forward(x, padded, b, y, (U, V), stride, padding, height, part.start, part.stop)
-
-    split(work, bands, enough(bands, y.size * U * V * C), align=1)
+    run(_forward, (x, padded, b, y, (U, V), stride, padding, height), bands, enough(bands, y.size * U * V * C, ENOUGH))
 
 
 def backward(
@@ -63,13 +60,13 @@ def window(x, n, first, rows, start, columns):
     return framed.reshape(-1)
 
 
-@jit
+@shared
 def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
     _, P, Q, M = y.shape
     (U, V), (down, right), C, columns = kernel, stride, x.shape[3], W.shape[1]
     bands, width, flat = -(-P // height), x.shape[2] + 2 * padding[1], W.reshape(-1)
     row = np.empty(Q * columns, np.float32)
-    for item in range(start, stop):
+    for item in range(np.intp(start), np.intp(stop)):
         n, first = item // bands, item % bands * height
         rows = min(height, P - first)
         seen = window(x, n, first * down - padding[0], (rows - 1) * down + U, -padding[1], width)

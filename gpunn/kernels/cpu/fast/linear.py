@@ -1,17 +1,14 @@
-"""The gradients of a large linear map in float32: dW = x^T dy and dx = dy W^T without the matrix library.
+"""The linear map in float32 and its gradients, without the matrix library and its threads: by those of `team`.
 
-What it does well are products of large matrices that are about square. Here one of the three sizes, the batch, is small
-beside the other two, so that what counts is how often W and dW go through the caches: here once. A step's products of
-N x 2048 times 2048 x 2048 in float32 on two cores of an AMD EPYC (Zen 4, AVX-512), milliseconds:
+What the library does well are products of large matrices that are about square. Here one of the three sizes, the batch,
+is often small beside the others, so that what counts is how often W and dW go through the caches: here once. A step's
+products of N x 2048 times 2048 x 2048 in float32 on two cores of an AMD EPYC (Zen 4, AVX-512), milliseconds:
 
-                     N = 32    128
-    OpenBLAS  dW        2.3    6.2
-              dx        1.8    6.4
-    here      dW        1.4    5.3
-              dx        1.8    5.8
-
-At y = x W the library is as fast, and faster with fewer weights than `LARGE`: its threads wait for work, these are
-woken.
+               OpenBLAS 0.3.31               here
+          y = x W   dW    dx        y = x W   dW    dx
+    N = 32    2.2    2.4   2.6           2.2   1.5   1.7
+       128    5.8    6.6   6.6           6.3   5.4   5.4
+     1,024   42.5   43.2  42.8          40.9  44.4  40.4
 """
 
 from collections.abc import Callable
@@ -20,40 +17,47 @@ from typing import Any
 import numpy as np
 
 from gpunn.kernels.cpu import linear as plain
-from gpunn.kernels.cpu.fast._jit import jit
-from gpunn.kernels.cpu.fast.simd import AVX512, LANES, WIDE, copy, transpose, wide
-from gpunn.kernels.cpu.threads import enough, split
+from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, WIDE, copy, long, multiply, transpose
+from gpunn.kernels.cpu.fast.team import ENOUGH, LINE, run, shared
+from gpunn.kernels.cpu.threads import enough
 
-__all__ = ["TWINS", "linear_backward", "product"]
+__all__ = ["TWINS", "linear", "linear_backward", "product"]
 
 F = np.float32
-LARGE, FEWEST = 1 << 20, 16  # weights, rows of the batch
+SMALL = 1 << 18  # multiplications: those with fewer leave the library's threads asleep
 PANEL = WIDE * LANES  # columns
-DEPTH, COLUMNS = 128, 1024  # of b that are laid out anew: 512 KiB, which stays in a core's cache
+DEPTH, COLUMNS = 512, 256  # of b that are laid out anew: 512 KiB, which stays in a core's cache
 ROWS = 96  # of a, likewise: whole cache lines and whole tiles
+FEW = 8  # rows of c for which b is read where it lies
+SUMS = 1 << 15  # numbers for each thread to add up
+NONE = np.empty(0, F)
 
 
-@jit
-def _product(a, a_transposed, b, b_transposed, c, rows, columns):
-    """c = a b, or a^T b, or a b^T, for some rows and columns, (start, stop), of c.
+@shared
+def _product(a, a_transposed, b, b_transposed, bias, c, by_columns, start, stop):
+    """c = a b + bias, or a^T b, or a b^T, for some columns, or rows, of c.
 
     The numbers of b are laid out in panels, in the order in which they are needed; so are those of a where they are
-    columns.
+    columns. How many of its rows at a time follows from the whole of c, so that all pieces round alike.
     """
-    (first, last), (left, right), (N, M), K = rows, columns, c.shape, a.shape[0] if a_transposed else a.shape[1]
+    (N, M), K = c.shape, a.shape[0] if a_transposed else a.shape[1]
+    piece = np.intp(start), np.intp(stop)
+    (first, last), (left, right) = ((0, N), piece) if by_columns else (piece, (0, M))
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
-    panels, strip, edge = np.empty(COLUMNS * DEPTH, F), np.empty(ROWS * DEPTH, F), np.empty(ROWS * PANEL, F)
+    columns = min(COLUMNS, -(-M // PANEL) * PANEL)
+    deep = DEPTH if a_transposed else COLUMNS * DEPTH // columns
+    panels, strip, edge = np.empty(deep * columns, F), np.empty(ROWS * DEPTH, F), np.empty(ROWS * PANEL, F)
     for j in range(left, right, COLUMNS):
         end = min(j + COLUMNS, right)
-        for k in range(0, K, DEPTH):
-            depth = min(DEPTH, K - k)
-            if b_transposed:
-                for m in range(j, end, PANEL):
-                    transpose(b, (m * K + k, K), panels, ((m - j) * DEPTH, PANEL), min(PANEL, end - m), depth)
-            else:
-                for n in range(depth):
-                    for m in range(j, end, PANEL):
-                        copy(b, (k + n) * M + m, panels, (m - j) * DEPTH + n * PANEL, min(PANEL, end - m))
+        for k in range(0, K, deep):
+            depth = min(deep, K - k)
+            for m in range(j, end, PANEL):
+                panel, width = (m - j) * deep, min(PANEL, end - m)
+                if b_transposed:
+                    transpose(b, (m * K + k, K), panels, (panel, PANEL), width, depth)
+                elif N > FEW or width < PANEL:
+                    for n in range(depth):
+                        copy(b, (k + n) * M + m, panels, panel + n * PANEL, width)
             for i in range(first, last, ROWS):
                 height = min(ROWS, last - i)
                 source, at = a, (i * K + k, K, 0, 1)
@@ -62,28 +66,72 @@ def _product(a, a_transposed, b, b_transposed, c, rows, columns):
                         copy(a, (k + n) * N + i, strip, n * ROWS, height)
                     source, at = strip, (0, 1, 0, ROWS)
                 for m in range(j, end, PANEL):
-                    width, panel = min(PANEL, end - m), ((m - j) * DEPTH, 0, PANEL)
-                    if width == PANEL:
-                        wide(source, at, panels, panel, c, (i * M + m, M), height, (1, depth), k > 0)
-                        continue
-                    wide(source, at, panels, panel, edge, (0, PANEL), height, (1, depth), False)
-                    for r in range(height):  # the other columns of the panel are of no account
-                        for o in range(width):
-                            to = (i + r) * M + m + o
-                            c[to] = edge[r * PANEL + o] + (c[to] if k > 0 else F(0.0))
+                    width, factor, factor_at = min(PANEL, end - m), panels, ((m - j) * deep, 0, PANEL)
+                    to, to_at, lanes, add = c, (i * M + m, M), -(-width // LANES) * LANES, k > 0
+                    if width < PANEL:
+                        to, to_at, add = edge, (0, PANEL), False
+                    elif not b_transposed and N <= FEW:
+                        factor, factor_at = b, (k * M + m, 0, M)
+                    multiply(source, at, factor, factor_at, to, to_at, height, lanes, (1, depth), add)
+                    if width < PANEL:
+                        for r in range(height):  # the other columns of the panel are of no account
+                            for o in range(width):
+                                place = (i + r) * M + m + o
+                                c[place] = edge[r * PANEL + o] + (c[place] if k > 0 else F(0.0))
+                if bias.size > 0 and k + depth == K:
+                    for r in range(i, i + height):
+                        for m in range(j, end):
+                            c[r * M + m] += bias[m]
 
 
-def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transposed: str) -> None:
-    """Fill c with a^T b or a b^T: `transposed` names the one that is. Each thread does some columns, or rows, of c."""
+@shared
+def _row(x, W, b, y, start, stop):
+    """y = x W + b for a single row x, for some columns: as long a piece of each row of W as there are registers."""
+    (K, M), m, end = W.shape, np.intp(start), np.intp(stop)
+    x, W, y = x.reshape(-1), W.reshape(-1), y.reshape(-1)
+    while end - m >= LONG * LANES:
+        long(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, (1, K), False)
+        m += LONG * LANES
+    columns = (end - m) // LANES * LANES
+    multiply(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, columns, (1, K), False)
+    for o in range(m + columns, end):
+        y[o] = F(0.0)
+        for k in range(K):
+            y[o] += x[k] * W[k * M + o]
+    if b.size > 0:
+        for o in range(start, stop):
+            y[o] += b[o]
+
+
+@shared
+def _sum(dy, db, start, stop):
+    """db = the sum of the rows of dy, for some columns."""
+    for m in range(start, stop):
+        db[m] = F(0.0)
+    for n in range(dy.shape[0]):
+        for m in range(start, stop):
+            db[m] += dy[n, m]
+
+
+def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transposed: str = "", bias: np.ndarray = NONE) -> None:
+    """Fill c with a b + bias: `transposed` may name one of a and b. Each thread does some columns, or rows, of c."""
     (N, M), K = c.shape, a.shape[transposed != "a"]
     size, align = (M, PANEL) if M >= N else (N, LANES)
+    least = max(align, enough(size, N * M * K, ENOUGH))
+    run(_product, (a, transposed == "a", b, transposed == "b", bias, c, M >= N), size, least, align=align)
 
-    def work(part: slice) -> None:
-        piece = part.start, part.stop
-        rows, columns = ((0, N), piece) if M >= N else (piece, (0, M))
-        _product(a, transposed == "a", b, transposed == "b", c, rows, columns)
 
-    split(work, size, max(align, enough(size, N * M * K)), align=align)
+def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
+    """`gpunn.ops.linear` for NumPy arrays."""
+    if len(x) * W.size < SMALL or not _fit(x, W, b, out):
+        return plain.linear(x, W, b, out=out)
+    y = np.empty((len(x), W.shape[1]), F) if out is None else out
+    b = NONE if b is None else b
+    if len(x) == 1:
+        run(_row, (x, W, b, y), W.shape[1], PANEL, align=PANEL)
+    else:
+        product(x, W, y, bias=b)
+    return y
 
 
 def linear_backward(
@@ -95,7 +143,7 @@ def linear_backward(
     out: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None] = (None, None, None),
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.linear_backward` for NumPy arrays."""
-    if W.size < LARGE or x.ndim != 2 or len(x) < FEWEST or min(W.shape) < 2 * PANEL or not _fit(dy, x, W, *out):
+    if len(x) * W.size < SMALL or not _fit(dy, x, W, *out):
         return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     dx, dW, db = out
     if need_dx:
@@ -103,12 +151,17 @@ def linear_backward(
         product(dy, W, dx, transposed="b")
     dW = np.empty(W.shape, F) if dW is None else dW
     product(x, dy, dW, transposed="a")
-    return dx if need_dx else None, dW, plain.ones(len(x), x.dtype).dot(dy, out=db)
+    db = np.empty(W.shape[1], F) if db is None else db
+    run(_sum, (dy, db), len(db), -(-SUMS // len(x)), align=LINE)
+    return dx if need_dx else None, dW, db
 
 
-def _fit(*arrays: np.ndarray | None) -> bool:
+def _fit(rows: np.ndarray, *others: np.ndarray | None) -> bool:
     """Whether these are as `_product` expects them: of float32, in one piece, to be written to; or not there."""
-    return all(a is None or (a.dtype == F and a.ndim <= 2 and a.flags.carray) for a in arrays)
+    for a in (rows, *others):  # a generator for all() would take longer
+        if a is not None and not (a.dtype == F and a.ndim <= 2 and a.flags.carray):
+            return False
+    return rows.ndim == 2
 
 
-TWINS: dict[str, Callable[..., Any]] = {"linear_backward": linear_backward} if AVX512 else {}
+TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward} if AVX512 else {}

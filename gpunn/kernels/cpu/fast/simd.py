@@ -18,11 +18,12 @@ from numba.extending import intrinsic
 
 from gpunn.kernels.cpu.fast._jit import called
 
-__all__ = ["AVX512", "LANES", "WIDE", "copy", "multiply", "sandwich", "transpose", "wide"]
+__all__ = ["AVX512", "LANES", "LONG", "WIDE", "copy", "long", "multiply", "sandwich", "transpose", "wide"]
 
 AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 LANES = 16 if AVX512 else 8  # numbers of float32 in a register
 WIDE = 4 if AVX512 else 2  # 6 x WIDE sums and WIDE + 1 factors: 29 of 32 registers, or 15 of 16
+LONG = 16 if AVX512 else 8
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -127,6 +128,7 @@ def _panel(height: int, vectors: int) -> Callable[..., Any]:
 
 # `multiply` for WIDE, 2 and 1 times LANES columns.
 wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
+long = _panel(1, LONG)  # and for LONG times LANES columns of a single row
 
 
 @called

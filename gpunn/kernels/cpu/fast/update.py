@@ -11,105 +11,105 @@ import numpy as np
 
 from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cpu import update
-from gpunn.kernels.cpu.fast._jit import jit, plain
-from gpunn.kernels.cpu.threads import split
+from gpunn.kernels.cpu.fast._jit import plain
+from gpunn.kernels.cpu.fast.team import LINE, run, shared
 
 __all__ = ["TWINS"]
 
-LEAST = 1 << 19  # elements for each thread
+LEAST = 1 << 13  # elements for each thread
 
 # Each kernel takes the arrays of its op, flat, and its CONSTANTS in an array c of the same type.
 
 
-@jit
-def _sgd(w, g, c):
+@shared
+def _sgd(w, g, c, start, stop):
     eta = c[0]
-    for i in range(w.size):
+    for i in range(start, stop):
         w[i] -= eta * g[i]
 
 
-@jit
-def _momentum(w, g, v, c):
+@shared
+def _momentum(w, g, v, c, start, stop):
     eta, mu = c[0], c[1]
-    for i in range(w.size):
+    for i in range(start, stop):
         v[i] = mu * v[i] + g[i]
         w[i] -= eta * v[i]
 
 
-@jit
-def _nesterov(w, g, v, c):
+@shared
+def _nesterov(w, g, v, c, start, stop):
     eta, mu = c[0], c[1]
-    for i in range(w.size):
+    for i in range(start, stop):
         v[i] = mu * v[i] + g[i]
         w[i] -= eta * (g[i] + mu * v[i])
 
 
-@jit
-def _adam(w, g, m, v, c):
+@shared
+def _adam(w, g, m, v, c, start, stop):
     beta1, rest1, beta2, rest2, epsilon, eta = c[0], c[1], c[2], c[3], c[4], c[5]
-    for i in range(w.size):
+    for i in range(start, stop):
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
         w[i] -= m[i] / (np.sqrt(v[i]) + epsilon) * eta
 
 
-@jit
-def _nadam(w, g, m, v, c):
+@shared
+def _nadam(w, g, m, v, c, start, stop):
     beta1, rest1, beta2, rest2, root, epsilon, now, ahead = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
-    for i in range(w.size):
+    for i in range(start, stop):
         m[i] = beta1 * m[i] + rest1 * g[i]
         v[i] = beta2 * v[i] + rest2 * (g[i] * g[i])
         w[i] -= (now * g[i] + ahead * m[i]) / (np.sqrt(v[i]) / root + epsilon)
 
 
-@jit
-def _adamax(w, g, m, u, c):
+@shared
+def _adamax(w, g, m, u, c, start, stop):
     beta1, rest1, beta2, epsilon, eta = c[0], c[1], c[2], c[3], c[4]
-    for i in range(w.size):
+    for i in range(start, stop):
         m[i] = beta1 * m[i] + rest1 * g[i]
         u[i] = max(beta2 * u[i], abs(g[i]))
         w[i] -= m[i] / (u[i] + epsilon) * eta
 
 
-@jit
-def _adadelta(w, g, v, d, c):
+@shared
+def _adadelta(w, g, v, d, c, start, stop):
     rho, rest, epsilon, eta = c[0], c[1], c[2], c[3]
-    for i in range(w.size):
+    for i in range(start, stop):
         v[i] = rho * v[i] + rest * (g[i] * g[i])
         step = np.sqrt((d[i] + epsilon) / (v[i] + epsilon)) * g[i]
         d[i] = rho * d[i] + rest * (step * step)
         w[i] -= eta * step
 
 
-@jit
-def _lion(w, g, m, c):
+@shared
+def _lion(w, g, m, c, start, stop):
     beta1, rest1, beta2, rest2, eta = c[0], c[1], c[2], c[3], c[4]
-    for i in range(w.size):
+    for i in range(start, stop):
         towards = beta1 * m[i] + rest1 * g[i]
         w[i] -= eta if towards > 0.0 else (-eta if towards < 0.0 else c[5])
         m[i] = beta2 * m[i] + rest2 * g[i]
 
 
-@jit
-def _rmsprop(w, g, v, c):
+@shared
+def _rmsprop(w, g, v, c, start, stop):
     rho, rest, epsilon, eta = c[0], c[1], c[2], c[3]
-    for i in range(w.size):
+    for i in range(start, stop):
         v[i] = rho * v[i] + rest * (g[i] * g[i])
         w[i] -= eta * (g[i] / (np.sqrt(v[i]) + epsilon))
 
 
-@jit
-def _adagrad(w, g, v, c):
+@shared
+def _adagrad(w, g, v, c, start, stop):
     epsilon, eta = c[0], c[1]
-    for i in range(w.size):
+    for i in range(start, stop):
         v[i] += g[i] * g[i]
         w[i] -= eta * (g[i] / (np.sqrt(v[i]) + epsilon))
 
 
-@jit
-def _l2_decay(g, w, c):
+@shared
+def _l2_decay(g, w, c, start, stop):
     rate = c[0]
-    for i in range(w.size):
+    for i in range(start, stop):
         g[i] += rate * w[i]
 
 
@@ -136,9 +136,7 @@ def _twin(name: str) -> Callable[..., None]:
         if w.ndim != 1 or not plain(w, *arrays):
             return blocked(w, *arrays, **named)
         c = np.array(constants(**named), dtype=w.dtype)
-        if w.size < 2 * LEAST:
-            return kernel(w, *arrays, c)
-        return split(lambda part: kernel(w[part], *(a[part] for a in arrays), c), w.size, LEAST)
+        return run(kernel, (w, *arrays, c), w.size, LEAST, align=LINE)
 
     return fused
 

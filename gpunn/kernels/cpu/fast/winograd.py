@@ -7,9 +7,11 @@ import numpy as np
 from gpunn.kernels.cpu import winograd
 from gpunn.kernels.cpu.fast._jit import called, jit
 from gpunn.kernels.cpu.fast.direct import window
+from gpunn.kernels.cpu.fast.linear import product
 from gpunn.kernels.cpu.fast.simd import LANES, multiply, sandwich
-from gpunn.kernels.cpu.threads import enough, split, summed
-from gpunn.kernels.cpu.winograd import IN, OUT, VALUES, A, B, of_weights, tiles, to_weights
+from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
+from gpunn.kernels.cpu.threads import enough, summed, threads
+from gpunn.kernels.cpu.winograd import IN, OUT, TWICE, VALUES, A, B, tiles
 from gpunn.ops.conv import Pair
 
 __all__ = ["backward", "forward", "suits"]
@@ -24,28 +26,39 @@ def suits(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair) -> bool:
 
 def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, padding: Pair) -> None:
     """Fill y with what `conv2d` gives."""
-    (N, P, Q, M), C, U = y.shape, W.shape[2], of_weights(W)
-    height = _height(P, Q, C + M)
-    bands = N * -(-tiles((P, Q))[0] // height)
-
-    def work(part: slice) -> None:
-        _forward(x, U, b, y, padding, height, part.start, part.stop)
-
-    split(work, bands, enough(bands, N * P * Q * W.size // 4), align=1)
+    (N, P, Q, M), C, U = y.shape, W.shape[2], _of_weights(W)
+    down = tiles((P, Q))[0]
+    height = min(_height(P, Q, C + M), max(1, N * down // threads()))  # in a single image there are bands for all
+    bands = N * -(-down // height)
+    run(_forward, (x, U, b, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
 
 
 def backward(
     dy: np.ndarray, x: np.ndarray, W: np.ndarray, dx: np.ndarray, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """(dW, db); fills dx unless it is empty."""
-    (N, P, Q, M), C, UT = dy.shape, W.shape[2], np.ascontiguousarray(of_weights(W).swapaxes(1, 2))
+    (N, P, Q, M), C, UT = dy.shape, W.shape[2], np.ascontiguousarray(_of_weights(W).swapaxes(1, 2))
     height = _height(P, Q, C + M)
 
     def work(dU: np.ndarray, db: np.ndarray, part: slice) -> None:
         _backward(dy, x, UT, dx, dU, db, padding, height, part.start, part.stop)
 
     dU, db = summed(work, ((VALUES, C, M), (M,)), np.float32, N, enough(N, N * P * Q * W.size // 2))
-    return to_weights(dU), db
+    return _to_weights(dU), db
+
+
+def _of_weights(W: np.ndarray) -> np.ndarray:
+    """U = G g G^T, as `of_weights` of `gpunn.kernels.cpu.winograd`."""
+    U = np.empty((VALUES, *W.shape[2:]), np.float32)
+    product(TWICE[W.dtype][1], W.reshape(9, -1), U.reshape(VALUES, -1))
+    return U
+
+
+def _to_weights(dU: np.ndarray) -> np.ndarray:
+    """dW = G^T dU G, as `to_weights` there."""
+    dW = np.empty((3, 3, *dU.shape[1:]), np.float32)
+    product(TWICE[dU.dtype][1], dU.reshape(VALUES, -1), dW.reshape(9, -1), transposed="a")
+    return dW
 
 
 def _height(P: int, Q: int, channels: int) -> int:
@@ -80,14 +93,14 @@ _of_input, _to_output = _tiles(B), _tiles(A.T, back=True)
 _of_output, _to_input = _tiles(A), _tiles(B.T, back=True, add=True)  # the tiles of the input lie over each other
 
 
-@jit
+@shared
 def _forward(x, U, b, y, padding, height, start, stop):
     (_, P, Q, M), C = y.shape, x.shape[3]
     down, across = -(-P // OUT), -(-Q // OUT)
     bands, width, U = -(-down // height), OUT * across + 2, U.reshape(-1)
     V, Z = np.empty(VALUES * height * across * C, np.float32), np.empty(VALUES * height * across * M, np.float32)
     out = np.empty((OUT * height, OUT * across, M), np.float32)
-    for item in range(start, stop):
+    for item in range(np.intp(start), np.intp(stop)):
         n, first = item // bands, item % bands * height
         rows = min(height, down - first)
         count = rows * across
