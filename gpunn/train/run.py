@@ -309,7 +309,7 @@ def _summarize(
         "device": trainer.device.name,
         "device_reason": trainer.device.reason,
         "backend": trainer.device.backend,
-        "dtype": trainer.dtype,
+        "dtype": config.dtype,
         "seed": config.seed,
         "epochs": trainer.epoch,
         "best_epoch": trainer.best.get("epoch"),

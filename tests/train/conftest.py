@@ -46,7 +46,7 @@ def fake_gpu(_stand_ins, monkeypatch):
         @staticmethod
         def empty(shape, dtype):
             array = np.empty(shape, dtype)
-            if array.dtype.kind == "f":
+            if array.dtype.kind in "fV":  # V: bfloat16
                 array[...] = np.nan
             return fake.ndarray(array)
 
