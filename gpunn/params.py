@@ -147,6 +147,7 @@ class ParamStore:
                 self.decaying = slice(0, end)
         self.values, self.grads = device.zeros(end, dtype), device.zeros(end, dtype)
         values, grads = self.views(self.values), self.views(self.grads)
+        self._own = values
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():
@@ -201,18 +202,17 @@ class ParamStore:
         training", 2018).
         """
         if self._narrow is None:
-            flat = self.device.xp.empty(self.values.shape, dtype=dtype)
+            flat = self.device.xp.empty(self.values.shape, dtype=dtype, device=self.device.native)
             self._narrow = flat, self.views(flat)
         flat, views = self._narrow
         ops.cast(self.values, dtype, out=flat)
-        own = {name: param._value for name, param in self.params.items()}
         try:
             for name, param in self.params.items():
                 param._value = views[name]
             yield
         finally:
             for name, param in self.params.items():
-                param._value = own[name]
+                param._value = self._own[name]
 
     def next_step(self) -> None:
         """Let the next gradients replace those that are there."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import gpunn as gn
-from gpunn.train import graph
+from gpunn.train import graph, run
+from gpunn.train.config import Config
 
 bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
 rng = np.random.default_rng(3)
@@ -289,3 +290,20 @@ def test_what_it_needs(fake_gpu, monkeypatch):
     monkeypatch.setenv("GPUNN_FAST", "0")
     with pytest.raises(gn.OptionError, match="without GPUNN_FAST=0"):
         trainer(fake_gpu, net)
+
+
+def test_a_run_of_the_command(fake_gpu, monkeypatch, tmp_path):
+    """Its folder is read on a CPU as that of any other run."""
+    monkeypatch.setattr(
+        run, "find_device", lambda name, announce: fake_gpu.device if name == "cuda" else gn.device(name)
+    )
+    monkeypatch.setattr(run, "draw_curves", lambda *_: False)
+    options = {"device": "cuda", "dtype": "bfloat16", "hidden": [16], "epochs": 2, "batch_size": 128}
+    folder, summary = run.train(Config.of(options), str(tmp_path / "run"), quiet=True)
+    assert summary["dtype"] == "bfloat16"
+    assert gn.load(folder / "model.safetensors").store.dtype == "float32"
+    measured = run.evaluate(folder, "cpu")
+    assert measured["loss"] == pytest.approx(summary["test_loss"], rel=0.02)
+    assert run.evaluate(folder)["loss"] == summary["test_loss"]
+    again, _ = run.train(run.run_config(folder, {"epochs": 3}), resume=str(folder), quiet=True)
+    assert len(again.joinpath("history.jsonl").read_text().splitlines()) == 3
