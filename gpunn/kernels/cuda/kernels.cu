@@ -235,16 +235,17 @@ KERNEL gn_dropout(T* y, T* mask, const T* x, i64 n, i64 limit, double scale, con
             a = reinterpret_cast<const Pack<4>*>(x)[q];
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                b.v[j] = T(i64(r.w[j]) >= limit ? kept : A(0));
-                a.v[j] = T(A(a.v[j]) * A(b.v[j]));
+                const A m = i64(r.w[j]) >= limit ? kept : A(0);
+                b.v[j] = T(m);
+                a.v[j] = T(A(a.v[j]) * m);
             }
             reinterpret_cast<Pack<4>*>(y)[q] = a;
             reinterpret_cast<Pack<4>*>(mask)[q] = b;
         } else {
             for (int j = 0; j < 4 && 4 * q + j < n; ++j) {
-                const T m = T(i64(r.w[j]) >= limit ? kept : A(0));
-                mask[4 * q + j] = m;
-                y[4 * q + j] = T(A(x[4 * q + j]) * A(m));
+                const A m = i64(r.w[j]) >= limit ? kept : A(0);
+                mask[4 * q + j] = T(m);
+                y[4 * q + j] = T(A(x[4 * q + j]) * m);
             }
         }
     }
