@@ -62,9 +62,9 @@ class Trainer:
     A network without weights is initialised with the seed, on the device, in `dtype`; one that has its weights keeps
     them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU one of two that are faster. "tf32": everything
     is in float32, but matrix products, and with them convolutions, round what they multiply to 11 bits. "bfloat16":
-    what passes through the network, forward and backward, is of 16 bits, 8 of them digits, and so is the copy of the
-    weights that it meets there; the network's own weights, their gradients, the optimiser's state, means and variances
-    and the loss are in float32. Either way the network is one of float32 before, between and after: only within `fit`,
+    what passes through the network, forward and backward, has 16 bits, of which 8 are digits where float32 has 24, and
+    so has the copy of the weights that it meets there; the network's own weights, their gradients, the optimiser's
+    state, means, variances and the loss are in float32. Either way the network is one of float32: only within `fit`,
     `step`, `evaluate` and `predict` is it computed so. `clip_norm` shortens any gradient that is longer. Arrays of any
     library are accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets
     them as numbers from 0 to 1.
