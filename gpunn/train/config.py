@@ -74,7 +74,9 @@ class Config:
     seed: int = _option(0, "seed of every random choice")
     device: str = _option("auto", "auto, cpu, cuda, cuda:N, torch:cpu, strict:cpu ...")
     dtype: str = _option(
-        *("float32", "float32, float64, or on a CUDA GPU bfloat16 or tf32", ("float32", "bfloat16", "tf32", "float64"))
+        "float32",
+        "float32, float64, or on a CUDA GPU bfloat16 or tf32",
+        ("float32", "bfloat16", "tf32", "float64"),
     )
 
     def __post_init__(self) -> None:
