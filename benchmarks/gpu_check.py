@@ -130,7 +130,7 @@ def kernels():
     def compare(name, *args, near=NEAR["float32"], **named):
         ours, theirs = ([a.copy() if hasattr(a, "copy") else a for a in args] for _ in range(2))
         got, wanted = TWINS[name](*ours, **named), getattr(ops, name).reference(*theirs, **named)
-        pairs = [*zip(ours, theirs, strict=True)]
+        pairs = [pair for pair in zip(ours, theirs, strict=True) if hasattr(pair[0], "astype")]
         if isinstance(wanted, tuple):
             pairs += zip(got, wanted, strict=True)
         elif wanted is not None:
@@ -174,6 +174,7 @@ def kernels():
             y, r, *_ = ops.normalize.reference(x, axes=axes, epsilon=1e-5)
             compare("normalize_backward", dy, y, r, axes=axes)
         compare("clip_by_norm", x.reshape(-1), limit=1.0)
+        compare("cast", x, np.dtype(_bfloat16()), near=0.0)
         for name in CONSTANTS:
             of = inspect.signature(getattr(ops, name)).parameters.values()
             arrays = [abs(normal(x.size)) for parameter in of if parameter.kind is parameter.POSITIONAL_ONLY]
@@ -249,6 +250,7 @@ def _epilogues(a, b, z, precision):
     total = z + bias.astype("float64")
     mask, kept = product.mask_for(n, m), cp().empty((n, m), a.dtype)
     gradient = cp().empty(m, a.dtype)
+    wide = {"bias": cp().empty(m, "float32"), "out": cp().empty((n, m), "float32")}  # as gradients of weights are
     above = total > 0
     rows = []
     for name, given, wanted, side in (
@@ -263,12 +265,14 @@ def _epilogues(a, b, z, precision):
             (gradient, ops.gelu_backward.reference(z, total).sum(0)),
         ),
         ("bias_gradient", {"bias": gradient}, z, (gradient, b.astype("float64").sum(0))),
+        *([("bias_gradient", wide, z, (wide["bias"], b.astype("float64").sum(0)))] if precision == "bfloat16" else []),
     ):
         number = product.EPILOGUES[name, "bias" in given, "aux" in given]
         got = product.product(a, b, epilogue=name, **given)
         worst = max(error(got, wanted), error(*side) if side else 0.0)
         fused = [plan is not None for (_, spec), (plan, _) in product._plans.items() if spec.epilogue == number]
         row = {"shape": [n, a.shape[1], m], "precision": precision, "epilogue": name, "aux": "aux" in given}
+        row["out"] = got.dtype.name
         row |= {"error": worst, "ok": worst <= 5 * NEAR[precision], "fused": bool(fused and fused[-1])}
         row["first_us"] = microseconds(lambda name=name, given=given: product.product(a, b, epilogue=name, **given))
         with product.tuning():
@@ -371,7 +375,8 @@ def rows():
     ]
 
 
-PRECISIONS = ("float32", "tf32")
+PRECISIONS = ("float32", "tf32", "bfloat16")
+LOSSES_NEAR = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 5e-2}  # of the same steps in other libraries
 
 
 def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000):
@@ -419,6 +424,35 @@ def _trained(w, precision, graph, device, steps):
     step_us = 1e6 * (time.perf_counter() - begun) / steps
     grown, count = _held() - before, len(trainer._graphs._steps) if graph else 0
     return {"arrays": made, "fit_us": fit_us, "step_us": step_us, "graphs": count, "grown_bytes": grown}
+
+
+def precisions(device="cuda", rows=None, epochs=10):
+    """Networks trained on the digits of the package in each precision: losses near those of float32, epoch by epoch."""
+    import gpunn as gn
+
+    train, test = gn.datasets.digits()
+    x, y = train.x[:rows].reshape(-1, 8, 8, 1), train.y[:rows]
+    found = []
+    for name, make in (
+        ("mlp", lambda: gn.Sequential(gn.Flatten(), *gn.mlp([64, 256, 10]).layers)),
+        (
+            "cnn",
+            lambda: gn.Sequential(
+                *(gn.Conv2d(1, 16, 3, padding="same"), gn.BatchNorm(16), gn.ReLU(), gn.MaxPool2d(2), gn.Flatten()),
+                *(gn.Dropout(0.2), gn.Linear(256, 64), gn.LayerNorm(64), gn.GELU(), gn.Linear(64, 10)),
+            ),
+        ),
+    ):
+        exact = None
+        for precision in PRECISIONS:
+            trainer = gn.Trainer(make(), optimizer=gn.AdamW(2e-3), device=device, dtype=precision)
+            losses = np.array(trainer.fit((x, y), epochs=epochs, batch_size=64)["loss"])
+            exact = losses if exact is None else exact
+            row = {"network": name, "precision": precision, "losses": losses.tolist()}
+            row |= trainer.evaluate((test.x[:rows].reshape(-1, 8, 8, 1), test.y[:rows]))
+            row["ok"] = bool(np.allclose(losses, exact, rtol=0.05, atol=0.01)) and trainer.dtype == "float32"
+            found.append(row)
+    return {"rows": found}, all(row["ok"] for row in found)
 
 
 def _poison():
@@ -479,12 +513,12 @@ def _compared(found, rate=None):
         if "gpunn, graph" not in of:
             continue
         ours, peers = of["gpunn, graph"], {who: row["step_us"] for who, row in of.items() if "gpunn" not in who}
-        floor = floor_us(w, rate[precision], rate["bytes"])
+        floor = floor_us(w, rate[precision], rate["bytes"], precision)
         row = {"workload": w.name, "precision": precision, "step_us": ours["step_us"], "floor_us": floor}
         row |= {"of_floor": ours["step_us"] / floor, "peers_us": peers}
         if peers:
             row["of_best_peer"] = ours["step_us"] / min(peers.values())
-        near = 1e-3 if precision == "float32" else 2e-2
+        near = LOSSES_NEAR[precision]
         row["losses_agree"] = all(np.allclose(other["losses"], ours["losses"], rtol=near) for other in of.values())
         compared.append(row)
     return compared
@@ -493,11 +527,12 @@ def _compared(found, rate=None):
 def _rates():
     """FLOP/s of products and B/s of copies, measured."""
     found = {}
-    a, b = normal((4096, 4096)), normal((4096, 4096))
-    out = cp().empty_like(a)
     for precision in PRECISIONS:
+        dtype = _bfloat16() if precision == "bfloat16" else "float32"
+        a, b = (normal((4096, 4096)).astype(dtype) for _ in range(2))
+        out = cp().empty_like(a)
         with product.tf32(precision == "tf32"):
-            found[precision] = 2e6 * 4096**3 / microseconds(lambda: product.product(a, b, out=out))
+            found[precision] = 2e6 * 4096**3 / microseconds(lambda a=a, b=b, out=out: product.product(a, b, out=out))
     big = cp().zeros(1 << 28, np.float32)
     other = cp().empty_like(big)
 
@@ -507,18 +542,21 @@ def _rates():
     return found | {"bytes": 2e6 * big.nbytes / microseconds(copy)}
 
 
-def floor_us(w, flops, bandwidth):
+def floor_us(w, flops, bandwidth, precision="float32"):
     """The microseconds that the products take, or what has to be read and written, whichever is more.
 
     Bytes: weights are read forward and backward, their gradients written; the update reads and writes what it must;
-    each activation is written, read twice, its gradient written and read.
+    each activation is written, read twice, its gradient written and read. In bfloat16 the activations and the weights
+    that are read take two bytes each, and the update writes those, too.
     """
     weights = sum(int(np.prod(shape)) for shape in w.shapes)
     update = 7 if w.optimizer == "adam" else 3  # reads w, g, m, v and writes w, m, v; or reads w, g and writes w
     places = (26 * 26, 24 * 24) if w.kind == "cnn" else ()
     outputs = sum(shape[-1] * place for shape, place in itertools.zip_longest(w.shapes, places, fillvalue=1))
-    numbers = (3 + update) * weights + w.batch * (5 * outputs + 2 * int(np.prod(w.image)))
-    return 1e6 * max(w.flops_needed / flops, 4 * numbers / bandwidth)
+    narrow = precision == "bfloat16"
+    passing = (3 if narrow else 2) * weights + w.batch * (5 * outputs + 2 * int(np.prod(w.image)))
+    numbers = (2 if narrow else 4) * passing + 4 * (1 + update) * weights
+    return 1e6 * max(w.flops_needed / flops, numbers / bandwidth)
 
 
 def main():
@@ -534,7 +572,8 @@ def main():
         "compiling": compiling,
         "capture": capture,
         "graphs": graphs,
-        "against": lambda: against(min(until, time.perf_counter() + 180)),
+        "precisions": precisions,
+        "against": lambda: against(min(until, time.perf_counter() + 240)),
         "kernel-tests": lambda: pytest(folder, "kernel-tests", 100, "tests/kernels/cuda"),
         "products": products,
         "kernels": kernels,

@@ -6,12 +6,14 @@ optimiser step is one pass over one array, the norm of the gradient is one reduc
 with a table of names.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from gpunn import ops
 from gpunn.checks import whole
 from gpunn.device import Array, Device, device_of, namespace, to_host
 from gpunn.errors import NotInitialised, ShapeError
@@ -133,6 +135,7 @@ class ParamStore:
         self.device, self.dtype = device, dtype
         self.params, self.buffers = dict(params), dict(buffers)
         self.step = 0  # counts optimiser steps: a gradient written in an earlier one is stale
+        self._narrow: tuple[Array, dict[str, Array]] | None = None  # a rounded copy of the values, and its views
         self._place: dict[str, slice] = {}
         end = 0
         for decay in (True, False):
@@ -144,6 +147,7 @@ class ParamStore:
                 self.decaying = slice(0, end)
         self.values, self.grads = device.zeros(end, dtype), device.zeros(end, dtype)
         values, grads = self.views(self.values), self.views(self.grads)
+        self._own = values
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():
@@ -187,6 +191,28 @@ class ParamStore:
                 param._step = self.step
                 param._grad[...] = 0.0
         return self.grads
+
+    @contextlib.contextmanager
+    def rounded(self, dtype: Any) -> Iterator[None]:
+        """Inside it each `Param.value` is a copy, rounded to a data type of the library: what passes there is of it.
+
+        The copy is of the values as they were when it began, in the same memory each time. `values`, which an optimiser
+        changes, the gradients and the buffers stay in the network's own type: a step that is small against a weight
+        would be lost in a type of few digits, many such steps add up here (Micikevicius et al., "Mixed precision
+        training", 2018).
+        """
+        if self._narrow is None:
+            flat = self.device.xp.empty(self.values.shape, dtype=dtype, device=self.device.native)
+            self._narrow = flat, self.views(flat)
+        flat, views = self._narrow
+        ops.cast(self.values, dtype, out=flat)
+        try:
+            for name, param in self.params.items():
+                param._value = views[name]
+            yield
+        finally:
+            for name, param in self.params.items():
+                param._value = self._own[name]
 
     def next_step(self) -> None:
         """Let the next gradients replace those that are there."""

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import math
@@ -78,6 +79,17 @@ def test_other_libraries_do_the_same_work(name, workload):
     row = short(workload, {"gpunn": PEERS["gpunn"], name: PEERS[name]})
     assert not row["not_run"]
     assert all(figures["deviation"] < 1e-4 for figures in row["peers"].values())
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_other_libraries_compute_in_bfloat16(name):
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    narrow = dataclasses.replace(PEERS[name], options={"precision": "bfloat16"})
+    row = short(TINY, {"exact": PEERS[name], "narrow": narrow})
+    assert not row["not_run"]
+    exact, near = (row["peers"][who]["losses"] for who in ("exact", "narrow"))
+    assert 1e-5 < max(abs(a - b) / a for a, b in zip(exact, near, strict=True)) < 3e-2
 
 
 def test_other_losses_are_found_and_not_ranked():

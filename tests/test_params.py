@@ -21,6 +21,21 @@ def test_parameters_are_views_of_one_array(backend):
     assert (backend.device.to_host(net.store.values) == 7.0).sum() == W.size
 
 
+def test_inside_rounded_the_values_are_a_copy_of_another_type(backend):
+    net = network(backend)
+    W, exact = net.params()["linear1.W"], net.state_dict()["linear1.W"]
+    for shift in (0.0, 1.0):  # of the values as they are then
+        W.value[...] = backend.asarray(exact + shift)
+        with net.store.rounded(backend.xp.float32):
+            assert_close(W.value, (exact + shift).astype("float32"), like=backend.asarray([1.0], "float32"))
+            assert net.store.values.dtype == W.grad.dtype == backend.xp.float64
+        assert_close(W.value, exact + shift, like=net.store.values)
+    with pytest.raises(KeyError), net.store.rounded(backend.xp.float32):
+        raise KeyError
+    net.store.values[...] = 2.5
+    assert_close(W.value, np.full(W.shape, 2.5), like=net.store.values)
+
+
 def test_each_starts_on_a_cache_line_and_those_that_decay_come_first(backend):
     net = network(backend)
     places = {name: net.store._place[name] for name in net.params()}

@@ -1,4 +1,7 @@
-"""JAX: the whole step, Adam included, in one jit with donated buffers."""
+"""JAX: the whole step, Adam included, in one jit with donated buffers.
+
+In "bfloat16" weights and inputs are rounded at the beginning of the forward pass; loss and update are in float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +17,15 @@ def build(w, weights, images, labels, device="cpu", precision="float32"):
         jax.devices(device)
     except (RuntimeError, AssertionError) as error:  # the second, without a word, in builds for CPUs
         raise Skip(f"JAX has no {device} device: {(str(error) or 'a build for CPUs').splitlines()[0]}") from None
-    exact = {"float32": "float32", "tf32": "tensorfloat32"}[precision]
+    exact = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}[precision]
+    passing = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
     jax.config.update("jax_default_matmul_precision", exact)  # on recent GPUs the default is TF32
     params = [tuple(map(jnp.array, layer)) for layer in weights]
     images, labels = ([jnp.asarray(batch) for batch in batches] for batches in (images, labels))
     sigmoid = w.hidden == "sigmoid"
 
     def net(params, x):
+        params, x = jax.tree.map(lambda a: a.astype(passing), (params, x))
         for i, (W, b) in enumerate(params):
             if W.ndim == 4:
                 x = lax.conv_general_dilated(x, W, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + b
@@ -30,7 +35,7 @@ def build(w, weights, images, labels, device="cpu", precision="float32"):
                 x = x @ W + b
             if i < len(params) - 1:
                 x = jax.nn.sigmoid(x) if sigmoid else jax.nn.relu(x)
-        return x
+        return x.astype(jnp.float32)
 
     def wait(result):
         jax.block_until_ready(result)

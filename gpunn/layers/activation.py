@@ -192,7 +192,7 @@ class PReLU(Layer):
         self.a = Param((self.n,), Constant(alpha), decay=False)
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
-        self._check_input(x, self.a.value, (*(None,) * (len(x.shape) - 2), self.n))
+        x = self._check_input(x, self.a.value, (*(None,) * (len(x.shape) - 2), self.n))
         return ops.prelu(x, self.a.value), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:

@@ -27,6 +27,7 @@ from typing import Any, Self
 from gpunn.checks import precision
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DeviceMismatch, DtypeError, GpunnError, NotInitialised, OptionError, ShapeError
+from gpunn.ops import cast
 from gpunn.params import NO_WEIGHTS, Buffer, Param, ParamStore, draw, read_state, write_state
 
 __all__ = ["Layer"]
@@ -234,14 +235,15 @@ class Layer:
         rule = "-" * (sum(widths) + 4)
         return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters"])
 
-    def _check_input(self, x: Array, value: Array, shape: tuple[int | None, ...]) -> None:
-        """Raise an error that says why a batch x cannot be used with `value`, a parameter.
+    def _check_input(self, x: Array, value: Array, shape: tuple[int | None, ...]) -> Array:
+        """x, a batch that can be used with `value`, a parameter; otherwise an error that says why not.
 
         It must be of the same library, device and data type, and of shape (N, *shape), where None stands for any size.
+        Where one of the two is in bfloat16, x is given in the type of `value`.
         """
         fits = type(x) is type(value) and (x.shape[1:] == shape or _is_of(x.shape[1:], shape))
         if fits and x.dtype == value.dtype and x.device == value.device:
-            return
+            return x
         where = type(self).__name__
         here, there = device_of(value), device_of(x)  # the second raises DtypeError for what is no array
         if here != there:
@@ -250,15 +252,18 @@ class Layer:
                 f"gn.device({here.name!r}).asarray(x), or the network with net.to({there.name!r})"
             )
         if x.dtype != value.dtype:
-            raise DtypeError(
-                f"{where} computes in {value.dtype} and was given {x.dtype}: convert the input, or choose the "
-                "network's data type with net.init(dtype=...)"
-            )
+            if "bfloat16" not in (str(x.dtype), str(value.dtype)):
+                raise DtypeError(
+                    f"{where} computes in {value.dtype} and was given {x.dtype}: convert the input, or choose the "
+                    "network's data type with net.init(dtype=...)"
+                )
+            x = cast(x, value.dtype)
         if not _is_of(x.shape[1:], shape):
             flat = len(shape) == 1 and x.ndim > 2 and math.prod(x.shape[1:]) == shape[0]
             hint = "; put gn.Flatten() before it" if flat else ""
             expected = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
             raise ShapeError(f"{where} expects inputs of shape ({expected}), got {tuple(x.shape)}{hint}")
+        return x
 
 
 def _is_of(shape: Shape, expected: tuple[int | None, ...]) -> bool:

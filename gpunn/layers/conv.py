@@ -50,7 +50,7 @@ class Conv2d(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
         W = self.W.value
-        self._check_input(x, W, (None, None, self.n_in))
+        x = self._check_input(x, W, (None, None, self.n_in))
         self.output_shape(tuple(x.shape[1:]))
         return conv2d(x, W, self.b.value if self.b else None, stride=self.stride, padding=self.padding), x
 

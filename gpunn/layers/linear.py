@@ -34,7 +34,7 @@ class Linear(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
         W = self.W.value
-        self._check_input(x, W, (self.n_in,))
+        x = self._check_input(x, W, (self.n_in,))
         return linear(x, W, self.b.value if self.b else None), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:

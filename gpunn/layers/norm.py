@@ -12,6 +12,7 @@ from gpunn.errors import DataError, OptionError, ShapeError
 from gpunn.init import Constant
 from gpunn.layers.base import Layer, Shape
 from gpunn.ops import (
+    cast,
     normalize,
     normalize_backward,
     rms_normalize,
@@ -45,8 +46,8 @@ class _Norm(Layer):
             self.beta.add_grad(dbeta)
         return dx_hat
 
-    def _check(self, x: Array) -> None:
-        self._check_input(x, self.gamma.value, (*(None,) * (len(x.shape) - 2), self.n))
+    def _check(self, x: Array) -> Array:
+        return self._check_input(x, self.gamma.value, (*(None,) * (len(x.shape) - 2), self.n))
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         if shape is not None and (not shape or shape[-1] != self.n):
@@ -69,7 +70,7 @@ class BatchNorm(_Norm):
         self.mean, self.variance = Buffer(0.0, (self.n,)), Buffer(1.0, (self.n,))
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, tuple[Array, Array, bool]]:
-        self._check(x)
+        x = self._check(x)
         if train:
             m = math.prod(x.shape[:-1])
             if m < 2:
@@ -84,7 +85,7 @@ class BatchNorm(_Norm):
                 running += self.momentum * namespace(x).reshape(new, (self.n,))
         else:
             r = 1.0 / namespace(x).sqrt(self.variance.value + self.epsilon)
-            x_hat = (x - self.mean.value) * r
+            x_hat = cast((cast(x, r.dtype) - self.mean.value) * r, x.dtype)
         return self._scale_shift(x_hat), (x_hat, r, train)
 
     def backward(self, dy: Array, cache: tuple[Array, Array, bool], *, need_dx: bool = True) -> Array | None:
@@ -104,7 +105,7 @@ class LayerNorm(_Norm):
     """
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, tuple[Array, Array]]:
-        self._check(x)
+        x = self._check(x)
         x_hat, r, _, _ = normalize(x, axes=(-1,), epsilon=self.epsilon)
         return self._scale_shift(x_hat), (x_hat, r)
 
@@ -123,7 +124,7 @@ class RMSNorm(_Norm):
     shifts = False
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, tuple[Array, Array]]:
-        self._check(x)
+        x = self._check(x)
         x_hat, r = rms_normalize(x, axes=(-1,), epsilon=self.epsilon)
         return self._scale_shift(x_hat), (x_hat, r)
 
@@ -148,7 +149,7 @@ class GroupNorm(_Norm):
             raise OptionError(f"GroupNorm: {self.n} channels cannot be divided into {self.groups} groups of one size")
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, tuple[Array, Array]]:
-        self._check(x)
+        x = self._check(x)
         x_hat, r, _, _ = normalize(self._grouped(x), axes=self._axes(x), epsilon=self.epsilon)
         x_hat = namespace(x).reshape(x_hat, x.shape)
         return self._scale_shift(x_hat), (x_hat, r)

@@ -6,6 +6,7 @@ from typing import Any
 from gpunn.device import Array, device
 from gpunn.errors import DataError, ShapeError
 from gpunn.layers.base import Layer, Shape
+from gpunn.ops import cast
 from gpunn.params import Buffer
 
 __all__ = ["Standardize"]
@@ -41,13 +42,13 @@ class Standardize(Layer):
         mean, std = X.mean(axis=0), X.std(axis=0)
         return cls(mean, std + (std <= 1e-12 * abs(mean)))  # which is 0 but for the rounding of the mean
 
-    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, None]:
-        mean = self.mean.value
-        self._check_input(x, mean, tuple(mean.shape))
-        return (x - mean) / self.std.value, None
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Any]:
+        mean, dtype = self.mean.value, x.dtype
+        x = self._check_input(x, mean, tuple(mean.shape))
+        return (x - mean) / self.std.value, dtype
 
-    def backward(self, dy: Array, cache: None, *, need_dx: bool = True) -> Array | None:
-        return dy / self.std.value if need_dx else None
+    def backward(self, dy: Array, cache: Any, *, need_dx: bool = True) -> Array | None:
+        return cast(cast(dy, self.std.value.dtype) / self.std.value, cache) if need_dx else None
 
     def output_shape(self, shape: Shape | None) -> Shape:
         own = self.mean.initial.shape

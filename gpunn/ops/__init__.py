@@ -7,6 +7,8 @@ Nothing here keeps a parameter or a state, and what is random follows from a key
 
 from gpunn.ops.activation import *  # noqa: F403
 from gpunn.ops.activation import __all__ as _activation
+from gpunn.ops.cast import *  # noqa: F403
+from gpunn.ops.cast import __all__ as _cast
 from gpunn.ops.conv import *  # noqa: F403
 from gpunn.ops.conv import __all__ as _conv
 from gpunn.ops.dropout import *  # noqa: F403
@@ -27,5 +29,5 @@ from gpunn.ops.update import *  # noqa: F403
 from gpunn.ops.update import __all__ as _update
 
 __all__ = [
-    *(*_activation, *_conv, *_dropout, *_linear, *_loss, *_norm, *_orthogonal, *_pool, *_softmax, *_update),
+    *(*_activation, *_cast, *_conv, *_dropout, *_linear, *_loss, *_norm, *_orthogonal, *_pool, *_softmax, *_update),
 ]

@@ -73,7 +73,11 @@ class Config:
     valid: float = _option(0.1, "fraction of the training data set aside to watch progress; 0 for none")
     seed: int = _option(0, "seed of every random choice")
     device: str = _option("auto", "auto, cpu, cuda, cuda:N, torch:cpu, strict:cpu ...")
-    dtype: str = _option("float32", "float32, float64, or tf32 on a CUDA GPU", ("float32", "tf32", "float64"))
+    dtype: str = _option(
+        "float32",
+        "float32, float64, or on a CUDA GPU bfloat16 or tf32",
+        ("float32", "bfloat16", "tf32", "float64"),
+    )
 
     def __post_init__(self) -> None:
         for name in ("hidden", "drop", "image_size"):

@@ -58,7 +58,7 @@ class Graphs:
         self._forget_outdated(data=(id(batches.x), id(batches.y)))
 
         def gathered() -> Callable[[Array], Pair]:
-            return functools.partial(_gathered, batches.x, batches.y, batches.dtype)
+            return functools.partial(_gathered, batches.x, batches.y, t._enters or batches.dtype)
 
         while not self.off and t.batch < len(batches):
             first = t.batch * size

@@ -309,7 +309,7 @@ def _summarize(
         "device": trainer.device.name,
         "device_reason": trainer.device.reason,
         "backend": trainer.device.backend,
-        "dtype": trainer.dtype,
+        "dtype": config.dtype,
         "seed": config.seed,
         "epochs": trainer.epoch,
         "best_epoch": trainer.best.get("epoch"),
@@ -354,8 +354,9 @@ def with_data(
 ) -> tuple[Config, Trainer, Dataset, Dataset]:
     """A run's config, its trained network in a trainer, and its data once more: (config, trainer, rest, test).
 
-    `rest` is what it was trained on, without what was set aside to watch progress. Raises FileError, or DataError where
-    the data is no longer that which the network was trained on.
+    `rest` is what it was trained on, without what was set aside to watch progress. What only a CUDA GPU computes in is
+    float32 elsewhere, as the network itself is. Raises FileError, or DataError where the data is no longer that which
+    the network was trained on.
     """
     config, net = open_run(folder)
     if data_dir:
@@ -367,4 +368,5 @@ def with_data(
     if rest.table is not None and net.about.get("table", rest.table.about()) != rest.table.about():
         raise DataError(f"{config.data}: the table is not that which {by}")
     where = find_device(device or config.device, announce=False)
-    return config, make_trainer(config, net, rest, where), rest, test
+    dtype = "float32" if config.dtype in ("tf32", "bfloat16") and where.backend != "cupy" else config.dtype
+    return config, make_trainer(dataclasses.replace(config, dtype=dtype), net, rest, where), rest, test

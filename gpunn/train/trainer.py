@@ -21,7 +21,7 @@ from gpunn.data.dataset import split_rows
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
 from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory
-from gpunn.layers import Layer, activation
+from gpunn.layers import Layer, Standardize, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
 from gpunn.train.diagnose import finite, refuse_gaps, where_not_finite
@@ -60,10 +60,14 @@ class Trainer:
         trainer.predict(Xt)                 # the network's answers, probabilities for example
 
     A network without weights is initialised with the seed, on the device, in `dtype`; one that has its weights keeps
-    them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU "tf32": everything is in float32, but matrix
-    products, and with them convolutions, round what they multiply to 11 bits, which is faster. `clip_norm` shortens any
-    gradient that is longer. Arrays of any library are accepted and moved to the device once. Inputs in bytes (uint8)
-    are taken as images: the network gets them as numbers from 0 to 1.
+    them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU one of two that are faster. "tf32": everything
+    is in float32, but matrix products, and with them convolutions, round what they multiply to 11 bits. "bfloat16":
+    what passes through the network, forward and backward, has 16 bits, of which 8 are digits where float32 has 24, and
+    so has the copy of the weights that it meets there; the network's own weights, their gradients, the optimiser's
+    state, means, variances and the loss are in float32. Either way the network is one of float32: only within `fit`,
+    `step`, `evaluate` and `predict` is it computed so. `clip_norm` shortens any gradient that is longer. Arrays of any
+    library are accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets
+    them as numbers from 0 to 1.
 
     `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
     the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
@@ -97,16 +101,16 @@ class Trainer:
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
-        self._precision: Callable[[], Any] = contextlib.nullcontext
-        if dtype == "tf32":
+        self._precision: Callable[[], Any] = contextlib.nullcontext  # what the network is computed in
+        self._enters: Any = None  # the data type of what enters the network, where it is not that of the weights
+        if dtype in ("tf32", "bfloat16"):
             if self.device.backend != "cupy" or os.environ.get("GPUNN_FAST") == "0":
                 raise OptionError(
-                    f"dtype 'tf32' is how gpunn's kernels for CUDA GPUs multiply, and the device is {self.device}: "
+                    f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
                     "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
                 )
-            from gpunn.kernels.cuda.product import tf32
-
-            self._precision, dtype = tf32, "float32"
+            self._compute_in(dtype)
+            dtype = "float32"
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
@@ -190,7 +194,7 @@ class Trainer:
             for callback in callbacks:
                 callback.on_start(self, epochs, len(batches))
             # a loss that is not finite is reported by name instead
-            with np.errstate(over="ignore", invalid="ignore"), self._precision():
+            with np.errstate(over="ignore", invalid="ignore"):
                 self._run(batches, valid, epochs, monitor, patience, restore_best, callbacks)
         finally:
             for callback in callbacks:
@@ -237,7 +241,7 @@ class Trainer:
         x (N, ...) and y are arrays of any library. Raises ShapeError, DtypeError or DataError where they do not fit,
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
-        with np.errstate(over="ignore", invalid="ignore"), self._precision():
+        with np.errstate(over="ignore", invalid="ignore"):
             x = self._move(x)
             if self._graphs is not None and self._n_out:
                 y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
@@ -270,24 +274,48 @@ class Trainer:
         net.zero_grad()  # of a step that was broken off
         size = int(min(n, self._most))
         whole = size == n
-        for first in range(0, n, size):
-            part = x if whole else rows(x, first, size)
-            key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
-            z, cache = net.forward(part, train=True, key=key)
-            if new:
-                on_host = self.device.on_host or not self.device.holds(y)  # to look at labels on a GPU, one would wait
-                y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
-                new = False
-            loss, loss_cache = self._loss.forward(z, y if whole else rows(y, first, size))
-            if look and not math.isfinite(loss):
-                raise self._diverged([part], float(loss), self.steps)
-            dz = self._loss.backward(loss_cache)
-            if not whole:
-                share = part.shape[0] / n
-                loss, dz = loss * share, dz * share
-            net.backward(dz, cache, need_dx=False)
-            total = loss if total is None else total + loss
+        with self._precision():
+            for first in range(0, n, size):
+                part = x if whole else rows(x, first, size)
+                key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
+                z, cache = net.forward(self._entering(part), train=True, key=key)
+                passing, z = z.dtype, self._leaving(z)
+                if new:
+                    on_host = self.device.on_host or not self.device.holds(y)  # labels on a GPU would be waited for
+                    y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
+                    new = False
+                loss, loss_cache = self._loss.forward(z, y if whole else rows(y, first, size))
+                if look and not math.isfinite(loss):
+                    raise self._diverged([part], float(loss), self.steps)
+                dz = self._loss.backward(loss_cache)
+                if not whole:
+                    share = part.shape[0] / n
+                    loss, dz = loss * share, dz * share
+                net.backward(dz if self._enters is None else ops.cast(dz, passing), cache, need_dx=False)
+                total = loss if total is None else total + loss
         return total
+
+    def _compute_in(self, dtype: str) -> None:
+        """See `dtype` in the docstring of the class. Raises OptionError where a package is missing."""
+        if dtype == "tf32":
+            from gpunn.kernels.cuda.product import tf32
+
+            self._precision = tf32
+            return
+        from gpunn.kernels.cuda.module import bfloat16
+
+        narrow = bfloat16()
+        self._precision = lambda: self.net.store.rounded(narrow)
+        # Features to be standardised may differ in later digits only: they are rounded once that is done.
+        standardizes = any(isinstance(layer, Standardize) for _, layer in self.net.walk())
+        self._enters = self.device.dtype("float32") if standardizes else narrow
+
+    def _entering(self, x: Array) -> Array:
+        return x if self._enters is None else ops.cast(x, self._enters)
+
+    def _leaving(self, z: Array) -> Array:
+        """The network's last numbers, in the type of the weights."""
+        return z if self._enters is None else ops.cast(z, self.net.store.values.dtype)
 
     def _descend(self) -> None:
         """Clip the gradient, and take the optimiser's step by it."""
@@ -411,8 +439,7 @@ class Trainer:
 
         `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
         """
-        with self._precision():
-            return self._measure(*self._load(data), batch_size)
+        return self._measure(*self._load(data), batch_size)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
@@ -421,19 +448,22 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        with self._precision():
-            answers = list(self._by_pieces(self._inputs(X), batch_size, lambda x, _: output(self.net.infer(x))))
+        answers = list(self._by_pieces(self._inputs(X), batch_size, lambda x, _: output(self._infer(x))))
         try:
             like = device_of(X)
         except DtypeError:
             like = find_device("cpu")
         return like.asarray(self.device.xp.concat(answers, axis=0))
 
+    def _infer(self, x: Array) -> Array:
+        with self._precision():
+            return self._leaving(self.net.infer(self._entering(x)))
+
     def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
         losses, right = Mean(), 0.0
 
         def measure(piece: Array, first: int) -> tuple[Array, int, float]:
-            z, t = self.net.infer(piece), rows(y, first, piece.shape[0])
+            z, t = self._infer(piece), rows(y, first, piece.shape[0])
             correct = float(self.loss.correct(z, t)) if self.loss.classifies else 0.0
             return self._loss.forward(z, t)[0], piece.shape[0], correct
 

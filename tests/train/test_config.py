@@ -130,7 +130,7 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
         ({"epochs": -1}, "epochs must be at least 0, got -1"),
         ({"seed": 2**63}, "seed must be below 9223372036854775808"),
         ({"optimizer": "SGD"}, "optimizer 'SGD' is not known; expected sgd, adam, adamw, nadam, adamax, rmsprop"),
-        ({"dtype": "float16"}, "dtype 'float16' is not known; expected float32, tf32, float64"),
+        ({"dtype": "float16"}, "dtype 'float16' is not known; expected float32, bfloat16, tf32, float64"),
         ({"loss": "kl"}, "loss 'kl' is not known; expected softmax"),
         ({"data": "a\udcff.csv"}, "data must be text in Unicode"),
         ({"momentum": 0.9}, "momentum goes with optimizer sgd, and optimizer is adam"),

@@ -155,10 +155,10 @@ def test_tf32_is_for_the_products_of_this_trainer_alone(fake_gpu):
     assert computes() == {77}
     trainer(fake_gpu).fit((X, LABELS), epochs=1)
     assert computes() == {68}
-    with pytest.raises(gn.OptionError, match="dtype 'tf32' is how gpunn's kernels for CUDA GPUs multiply, and the dev"):
+    with pytest.raises(gn.OptionError, match="dtype 'tf32' needs gpunn's kernels for CUDA GPUs, and the device is cpu"):
         gn.Trainer(gn.mlp([6, 3]), device="cpu", dtype="tf32")
-    with pytest.raises(gn.OptionError, match="dtype 'bfloat16' is not known; expected float32 or float64"):
-        trainer(fake_gpu, dtype="bfloat16")
+    with pytest.raises(gn.OptionError, match="dtype 'float16' is not known; expected float32 or float64"):
+        trainer(fake_gpu, dtype="float16")
 
 
 def test_steps_one_by_one(fake_gpu):
@@ -471,6 +471,7 @@ def gpu_check():
 
 @pytest.mark.slow
 def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
+    pytest.importorskip("ml_dtypes")
     found, well = gpu_check.graphs(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], steps=15)
     assert well, found
     for row in found["rows"]:
@@ -479,12 +480,23 @@ def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
         assert min(row["eager_us"], row["captured_us"], row["fit_us"]) > 0
 
 
+@pytest.mark.slow
+def test_the_script_compares_precisions(fake_gpu, gpu_check):
+    pytest.importorskip("ml_dtypes")
+    found, well = gpu_check.precisions(fake_gpu.device, rows=256, epochs=2)
+    assert well, found
+    assert [row["precision"] for row in found["rows"]] == 2 * list(gpu_check.PRECISIONS)
+    assert found["rows"][0]["losses"] != found["rows"][2]["losses"]
+
+
 def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
     w = gpu_check.rows()[0]
     weights = 784 * 30 + 300
     bytes_ = 4 * (6 * weights + 10 * (5 * 40 + 2 * 784))
     assert gpu_check.floor_us(w, 1e30, 1e6) == pytest.approx(bytes_)
     assert gpu_check.floor_us(w, 1e6, 1e30) == pytest.approx(10 * (4 * 784 * 30 + 6 * 300))
+    bytes_ = (6 + 4 * 4) * weights + 2 * 10 * (5 * 40 + 2 * 784)
+    assert gpu_check.floor_us(w, 1e30, 1e6, "bfloat16") == pytest.approx(bytes_)
     rows = [
         {"workload": w.name, "precision": "float32", "who": who, "step_us": us, "losses": [2.0, 1.0 + off]}
         for who, us, off in (("gpunn, graph", 10.0, 0.0), ("torch-cuda", 40.0, 1e-4), ("jax-cuda", 20.0, 0.0))

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gpunn import ops
-from gpunn.kernels.cuda.module import blocks, empty, launch, plain
+from gpunn.kernels.cuda.module import blocks, empty, launch, plain, reference, summed
 from gpunn.kernels.cuda.product import product
 from gpunn.kernels.cuda.twins import sum_rows, windows
-from gpunn.ops._op import reference
 from gpunn.ops.conv import Pair
 
 __all__ = ["TWINS", "conv2d", "conv2d_backward"]
@@ -41,7 +40,7 @@ def conv2d_backward(
     if not plain(dy, x, W):
         return reference(ops.conv2d_backward)(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
     M = W.shape[3]
-    flat, dW = W.reshape(-1, M), empty((W.size // M, M), W.dtype)
+    flat, dW = W.reshape(-1, M), empty((W.size // M, M), summed(W.dtype))
     dx = empty(x.shape, x.dtype) if need_dx else None
     for piece in _pieces(x, W, dy.shape[1:3]):
         rows = dy[piece].reshape(-1, M)

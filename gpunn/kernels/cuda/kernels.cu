@@ -1,5 +1,6 @@
 // All CUDA kernels of gpunn, compiled once for each data type: STORED is the type of the numbers in memory (float,
-// double or bf16), COMPUTED the one they are computed with (float or double). No header is included.
+// double or bf16), COMPUTED the one they are computed with (float or double), in which sums over the batch, means and
+// variances are stored, too. No header is included.
 //
 // A kernel has the name of its op after gn_. Its arguments are pointers, i64 and double alone, which is what Python's
 // numbers become. Every kernel is right for any number of blocks. Sums are taken in double and in an order that follows
@@ -152,6 +153,24 @@ KERNEL gn_prelu_backward(T* dx, T* dy, T* x, const T* a, i64 n, i64 m) {
     each<3, 1, 1>(p, n, [=](A* v, i64 i) { v[0] = v[2] > A(0) ? v[1] : A(a[modulo(i, m)]) * v[1]; });
 }
 
+// From float32 to the stored type, and back.
+template <class X, class Y> INLINE void cast(Y* y, const X* x, i64 n) {
+    struct alignas(4 * sizeof(X) < 16 ? 4 * sizeof(X) : 16) From { X v[4]; };
+    struct alignas(4 * sizeof(Y) < 16 ? 4 * sizeof(Y) : 16) To { Y v[4]; };
+    const i64 packs = aligned(u64(y) | u64(x)) ? n / 4 : 0;
+    for (i64 i = first(); i < packs; i += stride()) {
+        const From from = reinterpret_cast<const From*>(x)[i];
+        To to;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) to.v[j] = Y(from.v[j]);
+        reinterpret_cast<To*>(y)[i] = to;
+    }
+    for (i64 i = 4 * packs + first(); i < n; i += stride()) y[i] = Y(x[i]);
+}
+
+KERNEL gn_round(T* y, const float* x, i64 n) { cast(y, x, n); }
+KERNEL gn_widen(float* y, const T* x, i64 n) { cast(y, x, n); }
+
 // --- y = relu(y + bias) in place, with a bit for each number above 0, as the matrix product's epilogue keeps them: bit
 // c of row r is bit c % 8 of byte c / 8, and rows are `bytes` apart. bias may be null.
 
@@ -216,16 +235,17 @@ KERNEL gn_dropout(T* y, T* mask, const T* x, i64 n, i64 limit, double scale, con
             a = reinterpret_cast<const Pack<4>*>(x)[q];
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                b.v[j] = T(i64(r.w[j]) >= limit ? kept : A(0));
-                a.v[j] = T(A(a.v[j]) * A(b.v[j]));
+                const A m = i64(r.w[j]) >= limit ? kept : A(0);
+                b.v[j] = T(m);
+                a.v[j] = T(A(a.v[j]) * m);
             }
             reinterpret_cast<Pack<4>*>(y)[q] = a;
             reinterpret_cast<Pack<4>*>(mask)[q] = b;
         } else {
             for (int j = 0; j < 4 && 4 * q + j < n; ++j) {
-                const T m = T(i64(r.w[j]) >= limit ? kept : A(0));
-                mask[4 * q + j] = m;
-                y[4 * q + j] = T(A(x[4 * q + j]) * A(m));
+                const A m = i64(r.w[j]) >= limit ? kept : A(0);
+                mask[4 * q + j] = T(m);
+                y[4 * q + j] = T(A(x[4 * q + j]) * m);
             }
         }
     }
@@ -307,7 +327,7 @@ KERNEL gn_softmax_cross_entropy_backward(T* dz, T* p, const i64* labels, i64 n, 
     });
 }
 
-KERNEL gn_normalize_rows(T* y, T* r, T* mu, T* v, const T* x, i64 n, i64 m, double epsilon) {
+KERNEL gn_normalize_rows(T* y, A* r, A* mu, A* v, const T* x, i64 n, i64 m, double epsilon) {
     each_row(n, [=](i64 row) {
         const T* from = x + row * m;
         A sum = A(0), squares = A(0);
@@ -316,11 +336,11 @@ KERNEL gn_normalize_rows(T* y, T* r, T* mu, T* v, const T* x, i64 n, i64 m, doub
         ALONG(j, m) { const A d = A(from[j]) - mean; squares += d * d; }
         const A variance = team_sum(squares) / A(m), scale = A(1) / sqrt(variance + A(epsilon));
         ALONG(j, m) y[row * m + j] = T((A(from[j]) - mean) * scale);
-        if (threadIdx.x == 0) { r[row] = T(scale); mu[row] = T(mean); v[row] = T(variance); }
+        if (threadIdx.x == 0) { r[row] = scale; mu[row] = mean; v[row] = variance; }
     });
 }
 
-KERNEL gn_normalize_rows_backward(T* dx, const T* dy, const T* y, const T* r, i64 n, i64 m) {
+KERNEL gn_normalize_rows_backward(T* dx, const T* dy, const T* y, const A* r, i64 n, i64 m) {
     each_row(n, [=](i64 row) {
         A plain = A(0), with_y = A(0);
         ALONG(j, m) { const A d = A(dy[row * m + j]); plain += d; with_y += d * A(y[row * m + j]); }
@@ -328,29 +348,29 @@ KERNEL gn_normalize_rows_backward(T* dx, const T* dy, const T* y, const T* r, i6
         with_y = team_sum(with_y) / A(m);
         ALONG(j, m) {
             const i64 i = row * m + j;
-            dx[i] = T((A(dy[i]) - plain - A(y[i]) * with_y) * A(r[row]));
+            dx[i] = T((A(dy[i]) - plain - A(y[i]) * with_y) * r[row]);
         }
     });
 }
 
-KERNEL gn_rms_normalize(T* y, T* r, const T* x, i64 n, i64 m, double epsilon) {
+KERNEL gn_rms_normalize(T* y, A* r, const T* x, i64 n, i64 m, double epsilon) {
     each_row(n, [=](i64 row) {
         A squares = A(0);
         ALONG(j, m) { const A d = A(x[row * m + j]); squares += d * d; }
         const A scale = A(1) / sqrt(team_sum(squares) / A(m) + A(epsilon));
         ALONG(j, m) y[row * m + j] = T(A(x[row * m + j]) * scale);
-        if (threadIdx.x == 0) r[row] = T(scale);
+        if (threadIdx.x == 0) r[row] = scale;
     });
 }
 
-KERNEL gn_rms_normalize_backward(T* dx, const T* dy, const T* y, const T* r, i64 n, i64 m) {
+KERNEL gn_rms_normalize_backward(T* dx, const T* dy, const T* y, const A* r, i64 n, i64 m) {
     each_row(n, [=](i64 row) {
         A with_y = A(0);
         ALONG(j, m) with_y += A(dy[row * m + j]) * A(y[row * m + j]);
         with_y = team_sum(with_y) / A(m);
         ALONG(j, m) {
             const i64 i = row * m + j;
-            dx[i] = T((A(dy[i]) - A(y[i]) * with_y) * A(r[row]));
+            dx[i] = T((A(dy[i]) - A(y[i]) * with_y) * r[row]);
         }
     });
 }
@@ -452,15 +472,15 @@ KERNEL gn_sum_rows_moments(double* parts, const T* x, i64 n, i64 m) {  // of x l
     over_rows<2>(parts, n, m, [=](i64 i, i64 column, A* v) { v[0] = A(x[i]) - A(x[column]); v[1] = v[0] * v[0]; });
 }
 
-KERNEL gn_add_parts(T* sum, const double* parts, i64 chunks, i64 m, double scale) {
+KERNEL gn_add_parts(A* sum, const double* parts, i64 chunks, i64 m, double scale) {
     for (i64 c = first(); c < m; c += stride()) {
         double s = 0;
         for (i64 k = 0; k < chunks; ++k) s += parts[k * m + c];
-        sum[c] = T(A(s * scale));
+        sum[c] = A(s * scale);
     }
 }
 
-KERNEL gn_add_moments(T* r, T* mu, T* v, const double* parts, const T* x, i64 chunks, i64 n, i64 m, double epsilon) {
+KERNEL gn_add_moments(A* r, A* mu, A* v, const double* parts, const T* x, i64 chunks, i64 n, i64 m, double epsilon) {
     for (i64 c = first(); c < m; c += stride()) {
         double s = 0, squares = 0;
         for (i64 k = 0; k < chunks; ++k) {
@@ -469,25 +489,25 @@ KERNEL gn_add_moments(T* r, T* mu, T* v, const double* parts, const T* x, i64 ch
         }
         const double mean = s / n, variance = squares / n - mean * mean;
         const A positive = larger(A(variance), A(0));
-        mu[c] = T(A(double(A(x[c])) + mean));
-        v[c] = T(positive);
-        r[c] = T(A(1) / sqrt(positive + A(epsilon)));
+        mu[c] = A(double(A(x[c])) + mean);
+        v[c] = positive;
+        r[c] = A(1) / sqrt(positive + A(epsilon));
     }
 }
 
-KERNEL gn_normalize_columns(T* y, T* x, const T* r, const T* mu, i64 n, i64 m) {
+KERNEL gn_normalize_columns(T* y, T* x, const A* r, const A* mu, i64 n, i64 m) {
     T* p[] = {y, x};
     each<2, 1, 1>(p, n * m, [=](A* v, i64 i) {
         const i64 c = modulo(i, m);
-        v[0] = (v[1] - A(mu[c])) * A(r[c]);
+        v[0] = (v[1] - mu[c]) * r[c];
     });
 }
 
-KERNEL gn_normalize_columns_backward(T* dx, T* dy, T* y, const T* r, const T* means, i64 n, i64 m) {
+KERNEL gn_normalize_columns_backward(T* dx, T* dy, T* y, const A* r, const A* means, i64 n, i64 m) {
     T* p[] = {dx, dy, y};
     each<3, 1, 1>(p, n * m, [=](A* v, i64 i) {
         const i64 c = modulo(i, m);
-        v[0] = (v[1] - A(means[m + c]) - v[2] * A(means[c])) * A(r[c]);
+        v[0] = (v[1] - means[m + c] - v[2] * means[c]) * r[c];
     });
 }
 

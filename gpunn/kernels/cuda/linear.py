@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gpunn import ops
-from gpunn.kernels.cuda.module import empty, plain
+from gpunn.kernels.cuda.module import empty, plain, reference, summed
 from gpunn.kernels.cuda.product import product
-from gpunn.ops._op import reference
 
 __all__ = ["TWINS", "linear", "linear_backward"]
 
@@ -19,7 +18,12 @@ Array = Any
 def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
     """`gpunn.ops.linear` for CuPy arrays."""
     shape = (*x.shape[:-1], W.shape[1])
-    if not plain(W, *(() if b is None else (b,))) or x.dtype != W.dtype or not x.size or not _takes(out, shape, x):
+    if (
+        not plain(W, *(() if b is None else (b,)))
+        or x.dtype != W.dtype
+        or not x.size
+        or not _takes(out, shape, x.dtype)
+    ):
         return reference(ops.linear)(x, W, b, out=out)
     y = empty(shape, x.dtype) if out is None else out
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
@@ -37,22 +41,24 @@ def linear_backward(
 ) -> tuple[Array | None, Array, Array]:
     """`gpunn.ops.linear_backward` for CuPy arrays."""
     out_dx, out_dW, out_db = out
+    of_sums = summed(W.dtype)
     if not (
         plain(dy, W)
         and (x.ndim, x.dtype) == (2, W.dtype)
         and x.size
-        and _takes(out_dx, x.shape, x)
-        and _takes(out_dW, W.shape, x)
-        and _takes(out_db, W.shape[1:], x)
+        and _takes(out_dx, x.shape, x.dtype)
+        and _takes(out_dW, W.shape, of_sums)
+        and _takes(out_db, W.shape[1:], of_sums)
     ):
         return reference(ops.linear_backward)(dy, x, W, need_dx=need_dx, out=out)
     dx = product(dy, W.T, out=out_dx) if need_dx else None
-    db = empty(W.shape[1:], W.dtype) if out_db is None else out_db
-    return dx, product(x.T, dy, out=out_dW, epilogue="bias_gradient", bias=db), db
+    dW = empty(W.shape, of_sums) if out_dW is None else out_dW
+    db = empty(W.shape[1:], of_sums) if out_db is None else out_db
+    return dx, product(x.T, dy, out=dW, epilogue="bias_gradient", bias=db), db
 
 
-def _takes(out: Array | None, shape: tuple[int, ...], like: Array) -> bool:
-    return out is None or (out.shape == shape and out.dtype == like.dtype and out.flags.c_contiguous)
+def _takes(out: Array | None, shape: tuple[int, ...], dtype: Any) -> bool:
+    return out is None or (out.shape == shape and out.dtype == dtype and out.flags.c_contiguous)
 
 
 TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward}

@@ -5,12 +5,29 @@ are not tuned.
 """
 
 import functools
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
-__all__ = ["TYPES", "blocks", "cupy", "empty", "launch", "launch_columns", "launch_rows", "plain", "source"]
+from gpunn.errors import OptionError
+from gpunn.ops import _op
+
+__all__ = [
+    "TYPES",
+    "bfloat16",
+    "blocks",
+    "cupy",
+    "empty",
+    "launch",
+    "launch_columns",
+    "launch_rows",
+    "plain",
+    "reference",
+    "source",
+    "summed",
+]
 
 TYPES = {"float32": ("float", "float"), "float64": ("double", "double"), "bfloat16": ("bf16", "float")}
 THREADS = 256
@@ -64,6 +81,45 @@ def plain(*arrays: Any) -> bool:
 def empty(shape: int | tuple[int, ...], dtype: Any) -> Any:
     """A new array from CuPy's pool."""
     return cupy().empty(shape, dtype)
+
+
+def bfloat16() -> np.dtype:
+    """The data type, which CuPy knows where ml_dtypes is installed. Raises OptionError where it is not."""
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise OptionError("dtype 'bfloat16' needs the package ml_dtypes: pip install ml-dtypes") from None
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+@functools.cache
+def summed(dtype: np.dtype) -> np.dtype:
+    """The type of sums over numbers of this type, and of their means and variances: float32 for bfloat16, else it."""
+    return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype
+
+
+def reference(of: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of an op as it is written in `gpunn.ops`, for arrays that no kernel takes.
+
+    Bfloat16 is outside the array API standard. Where it is among the arguments, all is computed in float32; the first
+    of the results is rounded, what else there is (sums over the batch, means and variances, a mask) stays in float32.
+    """
+    written = _op.reference(of)
+
+    @functools.wraps(written)
+    def call(*args: Any, **named: Any) -> Any:
+        narrow = next((a.dtype for a in args if hasattr(a, "dtype") and summed(a.dtype) != a.dtype), None)
+        if narrow is None:
+            return written(*args, **named)
+        wide = summed(narrow)
+        args = tuple(a.astype(wide) if getattr(a, "dtype", None) == narrow else a for a in args)
+        named.pop("out", None)  # a place for the result, of another type
+        results = written(*args, **named)
+        first, *others = results if isinstance(results, tuple) else (results,)
+        first = None if first is None else first.astype(narrow)
+        return (first, *others) if others else first
+
+    return call
 
 
 def blocks(n: int) -> int:

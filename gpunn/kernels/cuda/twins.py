@@ -16,8 +16,7 @@ import numpy as np
 from gpunn import ops
 from gpunn.kernels.common import CONSTANTS, rows_or_columns
 from gpunn.kernels.cuda.constants import place
-from gpunn.kernels.cuda.module import blocks, empty, launch, launch_columns, launch_rows, plain
-from gpunn.ops._op import reference
+from gpunn.kernels.cuda.module import blocks, empty, launch, launch_columns, launch_rows, plain, reference, summed
 from gpunn.ops.conv import Pair, output_size
 
 __all__ = ["TWINS", "add_bias", "gather", "relu_mask", "relu_mask_backward", "sum_rows"]
@@ -127,6 +126,18 @@ def relu_mask_backward(dx: Array, mask: Array) -> None:
     launch("relu_mask_backward", dx.dtype, blocks(dx.size), dx, mask, *dx.shape, mask.shape[1])
 
 
+def cast(x: Array, dtype: Any, *, out: Array | None = None) -> Array:
+    """`gpunn.ops.cast` for CuPy arrays: between float32 and bfloat16."""
+    if x.dtype == dtype and out is None:
+        return x
+    widens, rounds = summed(x.dtype) == dtype != x.dtype, summed(np.dtype(dtype)) == x.dtype != dtype
+    if not (widens or rounds) or not plain(x):
+        return ops.cast.reference(x, dtype, out=out)  # type: ignore[attr-defined]
+    y = empty(x.shape, dtype) if out is None else out
+    launch("widen" if widens else "round", x.dtype if widens else y.dtype, blocks(x.size), y, x, x.size)
+    return y
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Random numbers
 
@@ -164,15 +175,20 @@ def _sum(kernel: str, shape: tuple[int, int], n: int, *arrays: Array, scale: flo
     """Sums over n rows by `kernel`, (sums, columns)."""
     dtype = arrays[0].dtype
     parts, chunks = launch_columns(kernel, dtype, n, shape[1], *arrays, sums=shape[0])
-    sums = empty(shape, dtype) if out is None else out
+    sums = empty(shape, summed(dtype)) if out is None else out
     size = math.prod(shape)
     launch("add_parts", dtype, blocks(4 * size), sums, parts, chunks, size, scale)
     return sums
 
 
 def sum_rows(x: Array, out: Array | None = None) -> Array:
-    """The sum over the first axis of x (N, M), (M,), put into `out` if that is given; both in one piece."""
-    return _sum("sum_rows", (1, x.shape[1]), x.shape[0], x, out=out).reshape(-1)
+    """The sum over the first axis of x (N, M), (M,), put into `out` if that is given; both in one piece.
+
+    It is of the type of `out`, or else `summed(x.dtype)`.
+    """
+    narrow = out is not None and out.dtype != summed(x.dtype)
+    sums = _sum("sum_rows", (1, x.shape[1]), x.shape[0], x, out=None if narrow else out).reshape(-1)
+    return cast(sums, x.dtype, out=out) if narrow else sums
 
 
 def softmax(z: Array) -> Array:
@@ -233,7 +249,7 @@ def normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array, Ar
         return reference(ops.normalize)(x, axes=axes, epsilon=epsilon)
     dtype, y = x.dtype, empty(x.shape, x.dtype)
     shape = tuple(1 if axis in [a % x.ndim for a in axes] else size for axis, size in enumerate(x.shape))
-    r, mu, v = (empty(shape, dtype) for _ in range(3))
+    r, mu, v = (empty(shape, summed(dtype)) for _ in range(3))
     m = x.size // n
     if kind == "rows":
         launch_rows("normalize_rows", dtype, n, m, y, r, mu, v, x, n, m, float(epsilon))
@@ -247,7 +263,7 @@ def normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array, Ar
 def normalize_backward(dy: Array, y: Array, r: Array, *, axes: Axes) -> Array:
     """`gpunn.ops.normalize_backward` for CuPy arrays."""
     kind, n = rows_or_columns(y.shape, axes)
-    if kind == "other" or not plain(dy, y, r):
+    if kind == "other" or not (plain(dy, y) and plain(r) and r.dtype == summed(y.dtype)):
         return reference(ops.normalize_backward)(dy, y, r, axes=axes)
     dtype, dx, m = y.dtype, empty(y.shape, y.dtype), y.size // n
     if kind == "rows":
@@ -264,7 +280,7 @@ def rms_normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array
     if kind != "rows" or not plain(x):
         return reference(ops.rms_normalize)(x, axes=axes, epsilon=epsilon)
     y, m = empty(x.shape, x.dtype), x.size // n
-    r = empty((*x.shape[: x.ndim - len(axes)], *(1 for _ in axes)), x.dtype)
+    r = empty((*x.shape[: x.ndim - len(axes)], *(1 for _ in axes)), summed(x.dtype))
     launch_rows("rms_normalize", x.dtype, n, m, y, r, x, n, m, float(epsilon))
     return y, r
 
@@ -272,7 +288,7 @@ def rms_normalize(x: Array, *, axes: Axes, epsilon: float) -> tuple[Array, Array
 def rms_normalize_backward(dy: Array, y: Array, r: Array, *, axes: Axes) -> Array:
     """`gpunn.ops.rms_normalize_backward` for CuPy arrays."""
     kind, n = rows_or_columns(y.shape, axes)
-    if kind != "rows" or not plain(dy, y, r):
+    if kind != "rows" or not (plain(dy, y) and plain(r) and r.dtype == summed(y.dtype)):
         return reference(ops.rms_normalize_backward)(dy, y, r, axes=axes)
     dx, m = empty(y.shape, y.dtype), y.size // n
     launch_rows("rms_normalize_backward", y.dtype, n, m, dx, dy, y, r, n, m)
@@ -419,7 +435,11 @@ def soft_threshold(w: Array, /, *, by: float) -> None:
     return None
 
 
+# Ops without a kernel, which take bfloat16 nevertheless.
+WRITTEN = ("gaussian_noise", "global_avg_pool2d", "global_avg_pool2d_backward", "maxout", "maxout_backward")
+
 TWINS: dict[str, Callable[..., Any]] = {
+    **{name: reference(getattr(ops, name)) for name in WRITTEN},
     **{name: _forward(name) for name in ACTIVATIONS},
     **{f"{name}_backward": _backward(f"{name}_backward") for name in (*ACTIVATIONS, "dropout")},
     **{name: _update(name) for name in CONSTANTS},
@@ -434,7 +454,7 @@ TWINS: dict[str, Callable[..., Any]] = {
             *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, softmax, softmax_backward),
             *(softmax_cross_entropy, softmax_cross_entropy_backward, normalize, normalize_backward, rms_normalize),
             *(rms_normalize_backward, max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward, clip_by_norm),
-            soft_threshold,
+            *(soft_threshold, cast),
         )
     },
 }

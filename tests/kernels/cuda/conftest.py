@@ -176,7 +176,8 @@ class StandIn:
         return 0
 
     def dtype(self, layout):
-        return {0: "float32", 1: "float64"}[self.things[layout.value]["dtype"]]
+        code = self.things[layout.value]["dtype"]
+        return module.bfloat16() if code == 14 else {0: "float32", 1: "float64"}[code]
 
     def at(self, address, dtype, shape, strides):
         """An array at an address."""
@@ -196,6 +197,8 @@ class StandIn:
         self.algorithms.append((algorithm._obj.data[0], size, desc["compute"]))
         assert a % self.things.get("alignment", 1) == 0
         A, B, D = self.matrices(a, a_is), self.matrices(b, b_is), self.matrices(d, d_is)
+        if self.dtype(a_is) not in ("float32", "float64"):
+            A, B = A.astype("float32"), B.astype("float32")
         assert (c, c_is) == (d, d_is)
         A = A.transpose(0, 2, 1) if desc[3] else A
         B = B.transpose(0, 2, 1) if desc[4] else B

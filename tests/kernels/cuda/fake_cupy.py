@@ -260,6 +260,11 @@ class Namespace:
     def astype(self, x, dtype, copy=True):
         return x.astype(dtype, copy=copy)
 
+    def matmul(self, a, b, out=None):
+        if state.capturing is not None:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        return compute(np.matmul, a, b, **({} if out is None else {"out": out}))
+
     def __getattr__(self, name):
         thing = getattr(np, name)
         if not callable(thing) or isinstance(thing, type):
