@@ -10,12 +10,15 @@ the other half of a ring of two:
 Any other device gets the rows of each batch by themselves.
 """
 
+import functools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from gpunn.device import Array, Device
+from gpunn.processors import usable_processors
 
 __all__ = ["Streamed"]
 
@@ -97,10 +100,18 @@ class Streamed:
             self._held[half] = number, order
 
     def _gather(self, first: int, last: int, order: np.ndarray | None, room: np.ndarray) -> None:
-        rows = self._taken(first, last, order, room)
-        if rows is not room:
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is looked for
-                room[...] = rows
+        pool, count = _threads()
+        share = -(-(last - first) // count)
+
+        def gather(start: int) -> None:
+            end = min(start + share, last)
+            part = room[start - first : end - first]
+            rows = self._taken(start, end, order, part)
+            if rows is not part:
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is looked for
+                    part[...] = rows
+
+        list(pool.map(gather, range(first, last, share)))
 
     def _taken(self, first: int, last: int, order: np.ndarray | None, room: np.ndarray | None = None) -> np.ndarray:
         """The rows on the host, in `room` if they can be put there at once."""
@@ -113,6 +124,13 @@ class Streamed:
         if room is None or host.dtype != room.dtype:
             return np.take(host, numbers, axis=0)
         return np.take(host, numbers, axis=0, out=room, mode="wrap")  # as CuPy's does; "raise" would gather elsewhere
+
+
+@functools.cache
+def _threads() -> tuple[ThreadPoolExecutor, int]:
+    """Threads to gather rows, and how many: one alone reads memory, or a file, slower than the link takes it away."""
+    count = min(16, usable_processors())
+    return ThreadPoolExecutor(count, "gather"), count
 
 
 def _same(a: Any, b: tuple[int, Any]) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn.data.batches import Batches
+from gpunn.data.dataset import Dataset
 from gpunn.device import Array
 from gpunn.errors import CaptureError
 from gpunn.kernels.cuda.constants import constants_of, placed
@@ -134,6 +135,11 @@ class Graphs:
             self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[:2] == data}
         for step in self._steps.values():
             step.left = 0
+
+    def forget_data(self, data: Any) -> None:
+        """Drop the graphs of fits on other arrays than these, and with them the arrays."""
+        ids = {id(array) for array in data} if isinstance(data, tuple | list | Dataset) else set()
+        self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[0] in ids}
 
     def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":
         """The captured step for this shape, of what `inputs` makes; None where a step is to be taken as usual."""

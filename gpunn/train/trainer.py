@@ -177,6 +177,8 @@ class Trainer:
         epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size, at_least=1)
         patience = None if patience is None else whole("patience", patience, at_least=1)
         listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
+        if self._graphs is not None:
+            self._graphs.forget_data(data)  # whose memory may be wanted
         (x, y), valid = self._load_both(data, valid)
         monitor = self._monitored(monitor, valid)
         batches = Batches(

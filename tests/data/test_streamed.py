@@ -47,8 +47,9 @@ def test_a_fit_on_a_file_is_that_on_the_array(backend, tmp_path, dtype):
     assert found[0] == found[1]
 
 
-def test_a_file_is_not_copied_into_the_memory(tmp_path):
-    x = mapped(tmp_path, np.zeros((100_000, 50)))  # 40 MB, and 20 as float32
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_file_is_not_copied_into_the_memory(tmp_path, order):
+    x = mapped(tmp_path, np.zeros((100_000, 50)), order=order)  # 40 MB, and 20 as float32
     y = np.zeros(100_000, int)
     trainer = gn.Trainer(gn.mlp([50, 3]), device="cpu")
     tracemalloc.start()

@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -193,6 +194,25 @@ def test_answers_where_the_memory_does_not_suffice_for_so_many_rows(fake_gpu, st
     assert found[0][1] == pytest.approx(found[1][1])
 
 
+def test_the_first_rows_after_others_in_pieces_of_another_size(fake_gpu, streams):
+    """As the next epoch asks for them, where the memory was too small in the middle of validation data."""
+    streams(True, chunk=700)
+    x = gn.data.streamed.Streamed(X, fake_gpu.device, "float32")
+    for first, size in ((13, 13), (0, 13), (13, 13), (26, 26), (52, 7), (59, 7), (0, 26)):
+        assert np.array_equal(gn.to_host(x.rows(first, size)), X[first : first + size])
+
+
+def test_answers_are_put_together_on_the_host(fake_gpu, streams, monkeypatch):
+    streams(True)
+    t = made(fake_gpu)
+
+    def concat(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(type(fake_gpu.device.xp), "concat", concat, raising=False)
+    assert t.predict(X, batch_size=8).shape == (76, 3)
+
+
 def test_a_loss_that_is_not_finite_is_found_as_ever(fake_gpu, streams):
     class Jump(gn.SGD):
         def learning_rate(self, done):
@@ -251,6 +271,27 @@ def test_what_takes_more_than_half_of_the_free_memory_stays_on_the_host(fake_gpu
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         t.predict(x)
+
+
+def test_data_of_the_fit_before_do_not_count(fake_gpu, streams, monkeypatch):
+    """The graphs hold them: not when it is measured what fits."""
+    t, given = made(fake_gpu), fake_gpu.device.asarray(X)
+    t.fit((X, LABELS), epochs=3, batch_size=8)
+    (held,) = {id(step.inputs.args[0]): weakref.ref(step.inputs.args[0]) for step in t._graphs._steps.values()}.values()
+    fits, dead = gn.Trainer._fits, []
+
+    def look(*args, **named):
+        dead.append(held() is None)
+        return fits(*args, **named)
+
+    monkeypatch.setattr(gn.Trainer, "_fits", look)
+    t.fit((X, LABELS), epochs=1, batch_size=8)
+    assert dead == [True]
+    data = given, fake_gpu.device.asarray(LABELS)  # but graphs of what the caller has there are used again
+    t.fit(data, epochs=3, batch_size=8)
+    steps = list(t._graphs._steps.values())
+    t.fit(data, epochs=3, batch_size=8)
+    assert list(t._graphs._steps.values()) == steps
 
 
 def test_a_file_that_is_mapped(fake_gpu, streams, tmp_path):
