@@ -1,11 +1,10 @@
 """Rows that stay on the host and go to the device when they are asked for: for data larger than its memory.
 
-A CUDA GPU gets them in chunks of several batches. While it computes with one, the next is gathered and on its way, to
-the other half of a ring of two:
+A CUDA GPU gets them in chunks of several batches, in the two halves of a ring, one after the other:
 
-    host           gather 2 . . . gather 3 . . . gather 4       row numbers -> pinned memory
-    second stream        copy 2 . . .  copy 3 . . .  copy 4     pinned memory -> a half of the ring
-    first stream   steps on 0, . steps on 1, . steps on 2       read the other half
+    first stream     steps on 0    steps on 1    steps on 2
+    host             gather 2      gather 3      gather 4      into pinned memory
+    second stream                  copy 2        copy 3        from there to the half that held 0, that held 1, ...
 
 Any other device gets the rows of each batch by themselves.
 """

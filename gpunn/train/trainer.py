@@ -75,8 +75,8 @@ class Trainer:
 
     Data that would take more than half of the free memory of a GPU stay on the host, with a warning, and are streamed:
     while the GPU computes, the next batches are on their way to it. The order of the batches, and so the run, is the
-    same. A file that is mapped (numpy.memmap) is never read as a whole, on a CPU neither; it may be larger than the
-    memory. Targets must fit into the host's memory. Data that the caller has put on the GPU are used there.
+    same. Inputs may lie in a file that is larger than the host's memory (numpy.memmap); on a CPU, too, such a file is
+    read batch by batch. Data that the caller has put on the GPU are used there.
 
     Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
     on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
@@ -507,8 +507,9 @@ class Trainer:
             size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + getattr(y, "nbytes", 0)
             if mapped if self.device.on_host else not self._fits(times * size, announce=True):
                 x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
-                for first in range(0, 0 if in_bytes else x.shape[0], 1024):
-                    refuse_gaps(rows(x, first, 1024), first)
+                at_a_time = x.chunk(1)
+                for first in range(0, 0 if in_bytes else x.shape[0], at_a_time):
+                    refuse_gaps(x.rows(first, at_a_time), first)
                 return x
         x = self._move(x)
         if x.dtype != self.device.xp.uint8:

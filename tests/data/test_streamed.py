@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from gpunn.data import streamed
 from gpunn.data.streamed import Streamed
 from gpunn.device import to_host
 from gpunn.testing import assert_close
@@ -48,7 +49,8 @@ def test_a_fit_on_a_file_is_that_on_the_array(backend, tmp_path, dtype):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_file_is_not_copied_into_the_memory(tmp_path, order):
+def test_a_file_is_not_copied_into_the_memory(tmp_path, order, monkeypatch):
+    monkeypatch.setattr(streamed, "CHUNK", 1 << 20)  # a part that is looked at for gaps
     x = mapped(tmp_path, np.zeros((100_000, 50)), order=order)  # 40 MB, and 20 as float32
     y = np.zeros(100_000, int)
     trainer = gn.Trainer(gn.mlp([50, 3]), device="cpu")

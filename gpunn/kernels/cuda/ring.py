@@ -37,7 +37,7 @@ class Ring:
 
         All that reads what was there before must have been enqueued.
         """
-        self._copied[half].synchronize()  # the copy before last reads the same pinned memory
+        self._copied[half].synchronize()  # the last copy from this pinned memory may not be over
         room = self._pinned[half][:count]
         gather(room)
         self._read.record(module.cupy().cuda.get_current_stream())
