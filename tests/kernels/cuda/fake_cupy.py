@@ -40,7 +40,7 @@ class Copy:
         assert not any(overlap(source, copy.source) for copy in state.copies), "pinned memory is used again too early"
         late = [when for when, array in state.reads if when > known and overlap(target, array)]
         assert not late, "a copy to memory that may still be read"
-        state.reads = [(when, array) for when, array in state.reads if when > known]
+        state.reads = [(when, array) for when, array in state.reads if not overlap(target, array)]
         state.targets[target.ctypes.data, target.nbytes] = target
         self.target, self.source, self.was, self.done = target, source, source.copy(), False
         state.copies.append(self)
