@@ -7,6 +7,7 @@ how each went. The exit status is 0 only if all went well. Written where there w
 """
 
 import argparse
+import contextlib
 import inspect
 import itertools
 import json
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 
 from gpunn import ops
+from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
 from gpunn.environment import versions
 from gpunn.kernels.common import CONSTANTS
@@ -473,6 +476,75 @@ def _held():
     return cp().get_default_memory_pool().total_bytes()
 
 
+def streaming(device="cuda", workloads=None, n=1 << 21, batch=16384):
+    """Data that stay on the host beside data on the GPU: the same bits; seconds of an epoch; the rate of the link."""
+    from benchmarks.workloads import Workload
+
+    found, chosen = [], workloads or [Workload("mlp", (784, 128, 10), 32), Workload("cnn", (9216, 128, 10), 64)]
+    for w, graph in itertools.product(chosen, (False, True)):
+        row = {"workload": w.name, "graph": graph}
+        try:
+            there = _trained(w, "float32", graph, device, 20)
+            with _streamed(3 * w.batch * int(np.prod(w.image))):  # chunks of three batches
+                here = _trained(w, "float32", graph, device, 20)
+            row["error"] = max(map(error, here["arrays"], there["arrays"]))
+            row["ok"] = all(map(np.array_equal, here["arrays"], there["arrays"])) and here["graphs"] == there["graphs"]
+        except Exception:
+            row |= {"error": traceback.format_exc()[-2000:], "ok": False}
+        found.append(row)
+    return {"rows": found, "rates": _rates_of_streaming(device, n, batch)}, all(row["ok"] for row in found)
+
+
+@contextlib.contextmanager
+def _streamed(chunk=streamed.CHUNK):
+    """Inside it all data stay on the host, and go to the GPU in chunks of so many bytes."""
+    from gpunn.train import trainer
+
+    before = trainer.SHARE, streamed.CHUNK
+    trainer.SHARE, streamed.CHUNK = 0.0, chunk
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the data take")
+            yield
+    finally:
+        trainer.SHARE, streamed.CHUNK = before
+
+
+def _rates_of_streaming(device, n, batch):
+    """Seconds of an epoch on n images in bytes, on the GPU and streamed; GB/s of that, of the link and of gathering."""
+    import gpunn as gn
+    from gpunn.kernels.cuda.ring import Ring
+
+    x, y = rng.integers(0, 256, (n, 784), dtype=np.uint8), rng.integers(0, 10, n)
+    seconds = {}
+    for name, context in (("on the GPU", contextlib.nullcontext()), ("streamed", _streamed())):
+        with context:
+            history = gn.Trainer(gn.mlp([784, 128, 10]), device=device).fit((x, y), epochs=3, batch_size=batch)
+        seconds[name] = min(history["seconds"][1:])
+    count = min(n, streamed.CHUNK // 784)
+    ring, room, order, runs = Ring(count, (784,), x.dtype), np.empty_like(x[:count]), rng.permutation(n)[:count], 40
+    taken = {}
+    for name, run in (
+        ("link", lambda i: ring.send(i % 2, count, lambda _: None)),
+        ("gathering", lambda _: np.take(x, order, axis=0, out=room, mode="wrap")),
+    ):
+        for i in range(2 + runs):
+            if i == 2:
+                cp().cuda.Device().synchronize()
+                begun = time.perf_counter()
+            run(i)
+        cp().cuda.Device().synchronize()
+        taken[name] = (time.perf_counter() - begun) / runs
+    rate = {name: 1e-9 * room.nbytes / s for name, s in taken.items()}
+    rate["streamed"] = 1e-9 * x.nbytes / seconds["streamed"]
+    return {
+        "epoch_s": seconds,
+        "gb_per_s": rate,
+        "of_on_the_gpu": seconds["on the GPU"] / seconds["streamed"],
+        "of_link": rate["streamed"] / rate["link"],
+    }
+
+
 def against(until):
     """The steps in gpunn and its peers, each in a process of its own; ratios to the best peer and to the floor."""
     import dataclasses
@@ -573,6 +645,7 @@ def main():
         "capture": capture,
         "graphs": graphs,
         "precisions": precisions,
+        "streaming": streaming,
         "against": lambda: against(min(until, time.perf_counter() + 240)),
         "kernel-tests": lambda: pytest(folder, "kernel-tests", 100, "tests/kernels/cuda"),
         "products": products,

@@ -240,9 +240,14 @@ class Device:
             sys.modules["torch"].cuda.empty_cache()
 
     def memory(self) -> tuple[int, int] | None:
-        """(free, total) bytes of the device's memory, or None where the system does not tell."""
+        """(free, total) bytes of the device's memory, or None where the system does not tell.
+
+        For CuPy what its pool keeps for arrays to come counts as free, and what is beyond a limit set there does not.
+        """
         if self.backend == "cupy":
-            return self.native.mem_info
+            (free, total), pool = self.native.mem_info, sys.modules["cupy"].get_default_memory_pool()
+            free += pool.free_bytes()
+            return min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free, total
         if self.name.startswith("torch:cuda"):
             return sys.modules["torch"].cuda.mem_get_info(self.native)
         try:

@@ -490,6 +490,8 @@ def fake_cupy(runtime=None, **changes):
     cupy.float32 = np.float32
     cupy.arange = lambda n, dtype: np.arange(n, dtype=dtype).view(cupy.ndarray)
     cupy.asnumpy = np.asarray
+    pool = types.SimpleNamespace(free_bytes=returns(5), used_bytes=returns(3), get_limit=returns(0))
+    cupy.get_default_memory_pool = returns(pool)
     all_well = {
         "getDeviceCount": returns(2),
         "runtimeGetVersion": returns(13020),
@@ -775,7 +777,10 @@ def test_a_gpu_waits_and_tells_its_own_memory(install, monkeypatch):
     found = gn.device("cuda:1")
     found.synchronize()
     assert FakeDevice.waited_for == 1
-    assert found.memory() == (1, 2)
+    assert found.memory() == (1 + 5, 2)  # with what CuPy's pool keeps
+    pool = sys.modules["cupy"].get_default_memory_pool()
+    pool.get_limit = returns(7)
+    assert found.memory() == (7 - 3, 2)
 
 
 def test_devices_lists_every_gpu(install):

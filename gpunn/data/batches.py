@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gpunn.checks import instance, precision, whole
 from gpunn.data.augment import Augmentation
-from gpunn.device import Array, device_of
+from gpunn.data.streamed import Streamed
+from gpunn.device import Array, device_of, to_host
 from gpunn.errors import DataError, DeviceMismatch
 from gpunn.rng import generator
 
@@ -13,7 +14,7 @@ __all__ = ["Batches", "as_input", "rows"]
 
 
 class Batches:
-    """x (N, ...) and y (N, ...), arrays of one library, cut into batches of `batch_size` rows.
+    """x (N, ...) and y (N, ...), arrays of one library or both Streamed, cut into batches of `batch_size` rows.
 
     Every epoch has its own order, which depends on the seed and the number of the epoch alone; `shuffle=False` keeps
     the rows as they are, and a function of (epoch, N) gives the order itself, as row numbers (N,). The last batch is
@@ -39,7 +40,7 @@ class Batches:
         image_shape: Sequence[int] | None = None,
     ) -> None:
         batch_size = whole("batch_size", batch_size, at_least=1)
-        self.device, where = device_of(x), device_of(y)
+        self.device, where = (a.device if isinstance(a, Streamed) else device_of(a) for a in (x, y))
         if where != self.device:
             raise DeviceMismatch(f"the inputs are on {self.device} and the targets on {where}: move one to the other")
         if not x.shape or not y.shape:
@@ -57,6 +58,11 @@ class Batches:
                 "what can be augmented are images (height, width, channels), and the inputs are of shape "
                 f"{tuple(x.shape[1:])}: give them that shape, or a Dataset with image_shape"
             )
+        self.streamed = isinstance(x, Streamed)
+        if self.streamed and self.device.backend == "cupy":
+            chunk = x.chunk(batch_size)
+            x.begin(chunk)
+            y.begin(chunk)
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.dtype = self.device.dtype(precision(dtype))
@@ -79,16 +85,23 @@ class Batches:
             yield self.batch(i, order, number)
 
     def order(self, number: int) -> Array | None:
-        """The rows of epoch `number` in their order, as row numbers on the device; None for as they are."""
+        """The rows of epoch `number` in their order, as row numbers where the data is; None for as they are."""
         if not self.shuffle:
             return None
-        decide = self.shuffle if callable(self.shuffle) else self._shuffled
-        return self.device.asarray(decide(number, self.x.shape[0]))
+        n, decide = self.x.shape[0], self.shuffle if callable(self.shuffle) else self._shuffled
+        order = decide(number, n)
+        if not self.streamed:
+            return self.device.asarray(order)
+        if (order := to_host(order)).shape != (n,):
+            raise DataError(f"the order has shape {order.shape}, expected ({n},): the number of each row once")
+        return order
 
     def batch(self, i: int, order: Array | None, number: int) -> tuple[Array, Array]:
         """Batch i (x, y) of epoch `number`, which has this order."""
         xp, first, size = self.device.xp, i * self.batch_size, self.batch_size
-        if order is None:
+        if self.streamed:
+            x, y = self.x.rows(first, size, order), self.y.rows(first, size, order)
+        elif order is None:
             x, y = rows(self.x, first, size), rows(self.y, first, size)
         else:
             chosen = rows(order, first, size)
@@ -105,6 +118,8 @@ class Batches:
 
 def rows(x: Array, start: int, size: int) -> Array:
     """The `size` rows of x from `start`, or as many as there are: a slice that the standard allows."""
+    if isinstance(x, Streamed):
+        return x.rows(start, size)
     return x[start : min(start + size, x.shape[0]), ...]
 
 

@@ -30,13 +30,13 @@ def finite(x: Array) -> bool:
     return bool(xp.all(xp.isfinite(x)))
 
 
-def refuse_gaps(x: Array) -> None:
-    """Raise DataError where inputs x (N, ...) hold NaN or infinity, with the first such row."""
+def refuse_gaps(x: Array, first: int = 0) -> None:
+    """Raise DataError where inputs x (N, ...), of which the first is row `first`, hold NaN or infinity."""
     if finite(x):
         return
     xp = namespace(x)
     bad = xp.any(xp.reshape(~xp.isfinite(x), (x.shape[0], -1)), axis=1)
-    row, dtype = int(xp.argmax(xp.astype(bad, xp.int32))), str(x.dtype).rpartition(".")[2]
+    row, dtype = first + int(xp.argmax(xp.astype(bad, xp.int32))), str(x.dtype).rpartition(".")[2]
     raise DataError(
         f"the inputs contain NaN or infinity, first in row {row}, in {dtype}: remove such rows, or fill them in"
     )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpunn.data.batches import Batches
+from gpunn.data.dataset import Dataset
 from gpunn.device import Array
 from gpunn.errors import CaptureError
 from gpunn.kernels.cuda.constants import constants_of, placed
@@ -53,21 +54,27 @@ class Graphs:
         """For each batch that is left of the epoch a function that takes the step; ends early where graphs give up."""
         if self.off:
             return
-        t, size = self.trainer, batches.batch_size
-        order = self._order(batches, epoch)
-        self._forget_outdated(data=(id(batches.x), id(batches.y)))
+        t, size, n = self.trainer, batches.batch_size, batches.x.shape[0]
+        x, y = (batches.x.ring, batches.y.ring) if batches.streamed else (batches.x, batches.y)
+        order, places = self._order(batches, epoch, x, y)
+        self._forget_outdated(data=(id(x), id(y)))
 
         def gathered() -> Callable[[Array], Pair]:
-            return functools.partial(_gathered, batches.x, batches.y, t._enters or batches.dtype)
+            return functools.partial(_gathered, x, y, t._enters or batches.dtype)
 
         while not self.off and t.batch < len(batches):
             first = t.batch * size
-            rows = order[first : first + size]
-            key = id(batches.x), id(batches.y), rows.shape[0]
+            left, start = n - first, first
+            if batches.streamed:
+                start = batches.x.reach(first, size, order)
+                batches.y.reach(first, size, order)
+            coming = places[start : start + left]
+            rows = coming[:size]
+            key = id(x), id(y), rows.shape[0]
             batch = functools.partial(batches.batch, t.batch, order, epoch)
             step = self._step(key, batch, gathered, rows)
             if step is not None:
-                yield functools.partial(self._replay, key, batch, order[first:], len(batches) - t.batch)
+                yield functools.partial(self._replay, key, batch, coming, len(batches) - t.batch)
             elif not self.off:
                 yield functools.partial(t._advance, *batch())
 
@@ -99,18 +106,21 @@ class Graphs:
         step.inputs.x[...], step.inputs.y[...] = x, y  # type: ignore[attr-defined]
         return step.losses[step.replay(t)]
 
-    def _order(self, batches: Batches, epoch: int) -> Array:
-        """The numbers of the rows in the order of the epoch."""
+    def _order(self, batches: Batches, epoch: int, x: Array, y: Array) -> tuple[Array, Array]:
+        """The order of the epoch, and the places in x and y of its rows."""
         n, device = batches.x.shape[0], self.trainer.device
         if batches.augment:
             self._give_up(CaptureError("augmentations are made batch by batch, of random numbers from the host"))
-        if not (batches.x.flags.c_contiguous and batches.y.flags.c_contiguous):
+        if not (x.flags.c_contiguous and y.flags.c_contiguous):
             self._give_up(CaptureError("the data does not lie in one piece, row after row: X.copy() would"))
         order = batches.order(epoch)
+        if batches.streamed:  # once around the ring, and on for the steps whose numbers are sent together
+            size = x.shape[0]
+            return order, device.asarray(np.arange(size + TABLE * batches.batch_size) % size, "int64")
         order = device.asarray(np.arange(n) if order is None else order, "int64")
         if callable(batches.shuffle) and not (order.shape == (n,) and int(order.min()) >= 0 and int(order.max()) < n):
             self._give_up(CaptureError(f"the order is not of {n} numbers from 0 to {n - 1}"))
-        return order
+        return order, order
 
     def _forget_outdated(self, data: Key | None = None) -> None:
         """Drop graphs with something in them that is no longer so, and those of other data than the fit's."""
@@ -125,6 +135,11 @@ class Graphs:
             self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[:2] == data}
         for step in self._steps.values():
             step.left = 0
+
+    def forget_data(self, data: Any) -> None:
+        """Drop the graphs of fits on other arrays than these, and with them the arrays."""
+        ids = {id(array) for array in data} if isinstance(data, tuple | list | Dataset) else set()
+        self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[0] in ids}
 
     def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":
         """The captured step for this shape, of what `inputs` makes; None where a step is to be taken as usual."""

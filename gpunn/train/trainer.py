@@ -18,6 +18,7 @@ from gpunn.checks import instance, number, whole
 from gpunn.data.augment import Augmentation
 from gpunn.data.batches import Batches, as_input, rows
 from gpunn.data.dataset import split_rows
+from gpunn.data.streamed import Streamed
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
 from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory
@@ -29,6 +30,7 @@ from gpunn.train.history import History, Row, badness
 
 __all__ = ["Callback", "Trainer"]
 
+SHARE = 0.5  # of the memory that is free, the most that a data set is given: the rest is for activations
 READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits until the GPU has caught up
 
 
@@ -74,6 +76,11 @@ class Trainer:
     cannot; True demands it; False does without. What is changed in a layer meanwhile, such as a rate of dropout, counts
     from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. A CPU has no such
     thing. Not yet run on a GPU.
+
+    Data that would take more than half of the free memory of a GPU stay on the host, with a warning, and are streamed:
+    while the GPU computes, the next batches are on their way to it. The order of the batches, and so the run, is the
+    same. Inputs may lie in a file that is larger than the host's memory (numpy.memmap); on a CPU, too, such a file is
+    read batch by batch. Data that the caller has put on the GPU are used there.
 
     Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
     on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
@@ -121,6 +128,7 @@ class Trainer:
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
         self._most: float = math.inf  # rows that a batch is cut into parts of, to need less memory
         self._n_out = 0  # outputs of the network, once known
+        self._told = False  # that data are streamed
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
@@ -173,6 +181,8 @@ class Trainer:
         epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size, at_least=1)
         patience = None if patience is None else whole("patience", patience, at_least=1)
         listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
+        if self._graphs is not None:
+            self._graphs.forget_data(data)  # whose memory may be wanted
         (x, y), valid = self._load_both(data, valid)
         monitor = self._monitored(monitor, valid)
         batches = Batches(
@@ -448,12 +458,15 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        answers = list(self._by_pieces(self._inputs(X), batch_size, lambda x, _: output(self._infer(x))))
+        x = self._inputs(X)
         try:
             like = device_of(X)
         except DtypeError:
             like = find_device("cpu")
-        return like.asarray(self.device.xp.concat(answers, axis=0))
+        home = like if isinstance(x, Streamed) else self.device  # answers to what is too large may be so, too
+        pieces = self._by_pieces(x, batch_size, lambda x, _: output(self._infer(x)))
+        answers = [home.asarray(answer) for answer in pieces]
+        return like.asarray(home.xp.concat(answers, axis=0))
 
     def _infer(self, x: Array) -> Array:
         with self._precision():
@@ -504,41 +517,76 @@ class Trainer:
         else:
             x = to_host(x)
             in_bytes = x.dtype == np.uint8
+        _refuse_no_rows(x)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is looked for
-            x = self.device.asarray(x, None if in_bytes else self.dtype)
-        if len(x.shape) == 0 or x.shape[0] == 0:
-            raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows")
-        return x
+            return self.device.asarray(x, None if in_bytes else self.dtype)
 
     def _scaled(self, x: Array) -> Array:
         return as_input(x, self.net.store.values.dtype, self.device.xp)
 
-    def _inputs(self, x: Any) -> Array:
-        """Inputs on the device, checked: at least one row, all numbers finite."""
-        x, xp = self._move(x), self.device.xp
-        if x.dtype != xp.uint8:
+    def _inputs(self, x: Any, y: Any = None, times: int = 1) -> Array:
+        """Inputs on the device, or Streamed, checked: at least one row, all numbers finite.
+
+        y are the targets that go with them, and `times` how often there will be all of that.
+        """
+        mapped = isinstance(x, np.memmap)
+        if mapped or not self.device.holds(x):
+            x = to_host(x)
+            _refuse_no_rows(x)
+            in_bytes = x.dtype == np.uint8
+            size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + getattr(y, "nbytes", 0)
+            if mapped if self.device.on_host else not self._fits(times * size, announce=True):
+                x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
+                at_a_time = x.chunk(1)
+                for first in range(0, 0 if in_bytes else x.shape[0], at_a_time):
+                    refuse_gaps(x.rows(first, at_a_time), first)
+                return x
+        x = self._move(x)
+        if x.dtype != self.device.xp.uint8:
             refuse_gaps(x)
         return x
 
-    def _load(self, data: Any) -> tuple[Array, Array]:
-        """Inputs and targets on the device, checked."""
+    def _fits(self, size: int, announce: bool = False) -> bool:
+        """Whether so many bytes of data may go to the device."""
+        free, _ = self.device.memory() or (math.inf, math.inf)
+        fits = size <= SHARE * free
+        if not fits and announce and not self._told:
+            self._told = True
+            warnings.warn(
+                f"the data take {size / 2**20:,.1f} MiB, more than {SHARE:.0%} of the {free / 2**20:,.1f} MiB that are "
+                f"free on {self.device}: they stay on the host, and batches are streamed from there",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return fits
+
+    def _load(self, data: Any, times: int = 1) -> tuple[Array, Array]:
+        """Inputs and targets on the device, or Streamed, checked."""
         try:
             x, y = data
         except (TypeError, ValueError):
             raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
-        x = self._inputs(x)
+        x = self._inputs(x, y, times)
         n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
-        y = self._loss.targets(y, n_out, self.device, self.dtype)
+        streamed = isinstance(x, Streamed)
+        where = find_device("cpu") if streamed and not self._fits(getattr(y, "nbytes", 0)) else self.device
+        y = self._loss.targets(y, n_out, where, self.dtype)
+        if streamed:
+            y = to_host(y)
+            y = Streamed(y, self.device, y.dtype.name)
         if x.shape[0] != y.shape[0]:
             raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
         return x, y
 
     def _load_both(self, data: Any, valid: Any) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
-        x, y = self._load(data)
-        if not isinstance(valid, numbers.Real):
+        split = isinstance(valid, numbers.Real)
+        x, y = self._load(data, times=2 if split else 1)  # a split is a copy
+        if not split:
             return (x, y), None if valid is None else self._load(valid)
-        rest, part = (self.device.asarray(chosen) for chosen in split_rows(x.shape[0], float(valid), self.seed))
-        take = self.device.xp.take
+        rest, part = split_rows(x.shape[0], float(valid), self.seed)
+        if isinstance(x, Streamed):
+            return (x.select(rest), y.select(rest)), (x.select(part), y.select(part))
+        rest, part, take = self.device.asarray(rest), self.device.asarray(part), self.device.xp.take
         return (take(x, rest, axis=0), take(y, rest, axis=0)), (take(x, part, axis=0), take(y, part, axis=0))
 
     def _monitored(self, monitor: str | None, valid: Any) -> str:
@@ -586,6 +634,11 @@ class Mean:
         """The mean of all that was added."""
         self.look()
         return self.total / self.weight
+
+
+def _refuse_no_rows(x: Array) -> None:
+    if len(x.shape) == 0 or x.shape[0] == 0:
+        raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows")
 
 
 def _table(verbose: bool) -> list[Callback]:

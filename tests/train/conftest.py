@@ -39,6 +39,7 @@ def fake_gpu(_stand_ins, monkeypatch):
     state.refused.clear()
     state.capturing = state.pool = None
     state.replays, state.freed = 0, []
+    state.copies, state.reads, state.targets, state.pinned = [], [], {}, []
 
     class Cupy(types.ModuleType):
         ndarray, cuda, asarray = fake.ndarray, fake.cuda, fake.xp.asarray
@@ -68,8 +69,13 @@ def fake_gpu(_stand_ins, monkeypatch):
 
                 def run(grid, threads, args):
                     args = fake.unwrap(args)
-                    kernel(grid, threads, args)
-                    fake.note(lambda: kernel(grid, threads, args))
+
+                    def launch():
+                        fake.touch(*args)
+                        kernel(grid, threads, args)
+
+                    launch()
+                    fake.note(launch)
 
                 return run
 
@@ -77,7 +83,8 @@ def fake_gpu(_stand_ins, monkeypatch):
 
         @staticmethod
         def get_default_memory_pool():
-            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1), total_bytes=lambda: 0)
+            sizes = dict.fromkeys(("total_bytes", "free_bytes", "used_bytes", "get_limit"), lambda: 0)
+            return types.SimpleNamespace(free_all_blocks=lambda: state.freed.append(1), **sizes)
 
     class Lt(conftest.StandIn):
         def Matmul(self, handle, desc, *rest):

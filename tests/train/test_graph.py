@@ -489,6 +489,18 @@ def test_the_script_compares_precisions(fake_gpu, gpu_check):
     assert found["rows"][0]["losses"] != found["rows"][2]["losses"]
 
 
+@pytest.mark.slow
+def test_the_script_compares_fits_on_data_that_are_streamed(fake_gpu, gpu_check, monkeypatch):
+    found, well = gpu_check.streaming(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], n=48, batch=8)
+    assert well, found
+    assert [row["graph"] for row in found["rows"]] == [False, True]
+    rates = found["rates"]
+    assert min(*rates["epoch_s"].values(), *rates["gb_per_s"].values()) > 0
+    monkeypatch.setattr("gpunn.kernels.cuda.ring.Ring.receive", lambda ring, half: None)
+    monkeypatch.setattr(gpu_check, "_rates_of_streaming", lambda *_: {})
+    assert not gpu_check.streaming(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], n=48, batch=8)[1]
+
+
 def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
     w = gpu_check.rows()[0]
     weights = 784 * 30 + 300

@@ -3,6 +3,11 @@
 Arrays are NumPy's in a wrapper that nothing unwraps by accident. While a stream captures, all that is done with them is
 noted, and undone at the end, since a capture computes nothing; to replay is to do what was noted again, with the same
 memory. What CuPy refuses in a capture is refused: numbers that go to the host or come from there, cuBLAS.
+
+Computing is done at once; a copy from pinned memory (`set` with a stream) as late as it may be, when somebody waits for
+an event after it. Whoever does not wait finds what was there before. What is seen here only in hindsight is looked for,
+and is a fault: pinned memory that is written, or copied from again, before the host has waited for its last copy; a
+copy to memory that has been read since the copying stream last waited for the computing one.
 """
 
 import contextlib
@@ -12,6 +17,74 @@ import weakref
 import numpy as np
 
 state = types.SimpleNamespace(capturing=None, live=[], refused=[], replays=0, current=None)
+state.clock, state.copies, state.reads = 0, [], []  # of computing; copies the host has not waited for; (when, where)
+
+
+def overlap(a, b):
+    return np.may_share_memory(a, b)
+
+
+def touch(*arrays):
+    """Arrays are read or written by something that computes."""
+    state.clock += 1
+    for array in arrays:
+        if isinstance(array, np.ndarray) and any(overlap(array, target) for target in state.targets.values()):
+            state.reads.append((state.clock, array))
+
+
+class Copy:
+    """A copy from pinned memory on its way."""
+
+    def __init__(self, target, source, known):
+        assert any(base(source) is memory for memory in state.pinned), "a copy that would make the host wait"
+        assert not any(overlap(source, copy.source) for copy in state.copies), "pinned memory is used again too early"
+        late = [when for when, array in state.reads if when > known and overlap(target, array)]
+        assert not late, "a copy to memory that may still be read"
+        state.reads = [(when, array) for when, array in state.reads if not overlap(target, array)]
+        state.targets[target.ctypes.data, target.nbytes] = target
+        self.target, self.source, self.was, self.done = target, source, source.copy(), False
+        state.copies.append(self)
+
+    def do(self):
+        if not self.done:
+            self.target[...] = self.source
+            self.done = True
+
+    def wait(self):
+        """The host waits for it."""
+        self.do()
+        if self in state.copies:
+            state.copies.remove(self)
+            assert self.source.tobytes() == self.was.tobytes(), "pinned memory was written before its copy was over"
+
+
+def base(array):
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+class Event:
+    """What a stream had been given when this was recorded."""
+
+    def __init__(self, block=False, disable_timing=False):
+        self.copies, self.clock = [], 0
+
+    def record(self, stream=None):
+        refuse("an event")
+        stream = stream or null
+        self.copies, self.clock = list(stream.copies), stream.known if stream.copies else state.clock
+
+    def synchronize(self):
+        refuse("waiting for an event")
+        for copy in self.copies:
+            copy.wait()
+
+
+def alloc_pinned_memory(size):
+    array = np.full(size, 113, np.uint8)
+    state.pinned.append(array)
+    return array
 
 
 def unwrap(value):
@@ -26,6 +99,14 @@ def wrap(value):
     if isinstance(value, tuple | list):
         return type(value)(map(wrap, value))
     return ndarray(value) if isinstance(value, np.ndarray | np.generic) else value
+
+
+def flat(values):
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from flat(value)
+        else:
+            yield value
 
 
 def refuse(what):
@@ -43,6 +124,7 @@ def note(again):
 def compute(function, *args, **kwargs):
     """function(*args), with arrays unwrapped; noted if a stream captures."""
     args, kwargs = unwrap(args), {name: unwrap(value) for name, value in kwargs.items()}
+    touch(*flat(args))
     result = function(*args, **kwargs)
     if isinstance(result, np.generic):
         result = np.asarray(result)
@@ -51,6 +133,7 @@ def compute(function, *args, **kwargs):
         state.live.extend(map(weakref.ref, outs))
 
         def again():
+            touch(*flat(args))
             new = function(*args, **kwargs)
             for out, value in zip(outs, new if isinstance(new, tuple) else (new,), strict=True):
                 if out is not value:
@@ -91,6 +174,14 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def get(self):
         refuse("a copy to the host")
         return self.host.copy()
+
+    def set(self, source, stream):
+        refuse("a copy from the host")
+        assert stream.non_blocking
+        assert self.flags.c_contiguous
+        assert source.flags.c_contiguous
+        assert (source.shape, source.dtype) == (self.shape, self.dtype)
+        stream.copies.append(Copy(self.host, source, stream.known))
 
     def _number(self, kind):
         refuse("a look at a number")
@@ -158,10 +249,11 @@ def _selects(key):
 
 
 class Stream:
-    """A stream; work in it is done at once."""
+    """A stream; work in it is done at once, but for copies from pinned memory."""
 
     def __init__(self, non_blocking=False):
         self.ptr, self.non_blocking, self.graph = id(self), non_blocking, None
+        self.copies, self.known = [], 0  # known: what has been computed for certain when the stream comes to do more
 
     def __enter__(self):
         self.before, state.current = state.current, self
@@ -174,6 +266,13 @@ class Stream:
 
     def synchronize(self):
         refuse("waiting for the stream")
+        for copy in self.copies:
+            copy.wait()
+
+    def wait_event(self, event):
+        for copy in event.copies:
+            copy.do()
+        self.known = max(self.known, event.clock)
 
     def begin_capture(self):
         assert self.non_blocking
@@ -233,15 +332,20 @@ class Device:
     def __str__(self):
         return "<CUDA Device 0>"
 
+    mem_info = 1 << 40, 1 << 40
+
     def synchronize(self):
         refuse("waiting for the device")
+        for copy in list(state.copies):
+            copy.wait()
 
 
 device = Device()
 null = state.current = Stream()
 null.ptr = 0
 cuda = types.SimpleNamespace(
-    Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator, Device=lambda: device,
+    alloc_pinned_memory=alloc_pinned_memory,
+    Stream=Stream, Event=Event, MemoryPool=MemoryPool, using_allocator=using_allocator, Device=lambda: device,
     get_current_stream=lambda: state.current,
 )  # fmt: skip
 
