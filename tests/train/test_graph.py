@@ -138,6 +138,18 @@ def test_double_precision(fake_gpu):
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, dtype="float64"))
 
 
+def test_convolutions_by_cudnn(fake_gpu, dnn):
+    x = rng.standard_normal((24, 6, 5, 1)).astype("float32")
+
+    def trainer_of(how):
+        net = gn.Sequential(gn.Conv2d(1, 3, 3), gn.ReLU(), gn.Conv2d(3, 2, 2), gn.Flatten(), gn.Linear(12, 3))
+        return trainer(fake_gpu, how, net, dtype="tf32")
+
+    ends_alike(fake_gpu, trainer_of, lambda t: t.fit((x, LABELS[:24]), epochs=4, batch_size=8))
+    assert fake_gpu.state.replays > 2
+    assert [kind for kind, *_ in dnn.ran[-5:]] == ["y", "y", "W", "x", "W"]
+
+
 def test_tf32_is_for_the_products_of_this_trainer_alone(fake_gpu):
     def computes():
         found = {compute for *_, compute in fake_gpu.algorithms}
