@@ -491,6 +491,26 @@ def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
         assert min(row["eager_us"], row["captured_us"], row["fit_us"]) > 0
 
 
+@pytest.mark.slow
+def test_the_script_compares_convolutions_by_columns_and_by_cudnn(fake_gpu, dnn, gpu_check, monkeypatch):
+    monkeypatch.setattr(gpu_check, "microseconds", lambda f: (f(), 1.0)[1])
+    trained = {"arrays": [np.ones(3)], "step_us": 1.0, "fit_us": 1.0, "graphs": 3, "grown_bytes": 0}
+    monkeypatch.setattr(gpu_check, "_trained", lambda *_: trained)
+    monkeypatch.setattr("gpunn.kernels.cuda.product._time", lambda f: (f(), 1.0)[1])
+    shapes = [((2, 5, 6, 2), (3, 3, 2, 4), (1, 1), (0, 0)), ((2, 7, 7, 4), (3, 2, 4, 3), (2, 3), (1, 2))]
+    found, well = gpu_check.convolutions(shapes, ("float32", "tf32", "float64"), fake_gpu.device)
+    assert well, found
+    assert [row["by"] for row in found["rows"]] == ["columns", "first", "fastest"] * 6
+    assert all(row["error_W"] < 1e-5 for row in found["rows"])
+    assert [row["engine"] for row in found["engines"][:3]] == ["engine 3"] * 3
+    assert len(found["engines"]) == 2 * (3 + 9 + 9)
+    assert {(row["by"], row["precision"]) for row in found["steps"]} >= {("columns", "tf32"), ("fastest", "float32")}
+    dnn.engines = [(notes, size, 0.1) for notes, size, _ in dnn.engines]
+    found, well = gpu_check.convolutions(shapes[:1], ("tf32",), fake_gpu.device)
+    assert not well
+    assert not found["engines"][0]["ok"]
+
+
 def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
     w = gpu_check.rows()[0]
     weights = 784 * 30 + 300

@@ -246,7 +246,7 @@ def _by_cudnn(
 
         if waits and (not plan.tried or (settings.tuning and not plan.timed)):
             _try(library, plan, run, by_columns, {"x": x, "W": W, "y": y}[result], settings.tuning)
-        if plan.engine is None:
+        if not plan.tried or plan.engine is None:
             return False
         run()
     return True
@@ -267,6 +267,7 @@ def _try(
     library: Library, plan: Plan, run: Callable[[], None], by_columns: Callable[[], None], result: Array, tune: bool
 ) -> None:
     """Compare the best engine, or with `tune` each of the best, with the columns, and take it, or the fastest."""
+    plan.tried = False
     by_columns()
     wanted = _sample(result)
     size = float(abs(wanted).max())
@@ -282,7 +283,6 @@ def _try(
             if not float(abs(_sample(result) - wanted).max()) <= near:
                 raise LibraryError("its result is not that of the columns")
         except MemoryError:
-            plan.take(None)
             raise
         except Exception as error:
             library.give_up(f"it cannot compute {spec}: {_line(error)}")

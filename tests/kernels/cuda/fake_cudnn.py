@@ -151,6 +151,9 @@ class Graph:
             raise RuntimeError("deselected")
         self.built.add(index)
 
+    def get_plan_name_at_index(self, index):
+        return f"engine {index}"
+
     def get_workspace_size_plan_at_index(self, index):
         return self.cudnn.engines[index][1]
 

@@ -197,14 +197,19 @@ def test_what_fails_is_not_used(stand_in, made, monkeypatch, what):
     assert not stand_in.ran
 
 
-def test_out_of_memory_is_no_fault_of_it(stand_in, made, monkeypatch):
+def test_out_of_memory_is_no_fault_of_it(gpu, stand_in, made, monkeypatch):
     def none(**_):
         raise MemoryError
 
+    capturing = types.SimpleNamespace(ptr=0, is_capturing=lambda: True)
     with product.tf32():
         with monkeypatch.context() as patched, pytest.raises(MemoryError):
             patched.setattr(stand_in, "set_stream", none)
             made()
+        with monkeypatch.context() as patched:
+            patched.setattr(gpu.cuda, "get_current_stream", lambda: capturing)
+            near(*made())
+        assert not stand_in.ran  # not before it has been compared
         near(*made())
     assert stand_in.ran
 
