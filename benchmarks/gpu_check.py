@@ -374,11 +374,11 @@ def _engines(library, x, W, b, dy, wanted, named, precision):
     there = {"x": x, "W": cp().ascontiguousarray(W.reshape(-1, W.shape[3]).T), "y": dy, "b": b}
     rows = []
     for result in "yxW":
-        spec = (result, x.shape, W.shape, dy.shape, *named.values(), x.dtype.name, precision == "tf32", result == "y")
+        spec = (result, x.shape, W.shape, dy.shape, *named.values(), x.dtype.name)
         made = module.empty(there[result].shape, x.dtype)
         arrays = {name: array for name, array in (there | {result: made}).items() if name != "b" or result == "y"}
         try:
-            plan = cudnn.Plan(library.cudnn, cudnn.Spec(*spec), handle=handle)
+            plan = cudnn.Plan(library.cudnn, cudnn.Spec(*spec, precision == "tf32", result == "y"), handle=handle)
         except library.cudnn.cudnnGraphNotSupportedError as refused:
             rows.append({"result": result, "refused": str(refused)[:500], "ok": True})
             continue

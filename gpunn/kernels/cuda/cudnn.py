@@ -202,7 +202,7 @@ def convolve(
     """Make one of y = conv(x, W) + b, x = dL/dx of y = dL/dy, and W = dL/dW of y = dL/dy, as `result` says.
 
     All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). `by_columns`
-    makes it where cuDNN does not.
+    makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN rounds it to bfloat16 first.
     """
     library = _library()
     if library is None or library.off or not _by_cudnn(library, result, x, W, y, b, stride, padding, by_columns):
@@ -223,7 +223,7 @@ def _by_cudnn(
     """Whether cuDNN has done it."""
     if (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
         return False  # a matrix product as it is
-    settings, dtype = product._settings, x.dtype
+    settings, dtype = product._settings, y.dtype
     tf32 = settings.tf32 and dtype == np.float32
     spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype.name, tf32, b is not None)
     device, stream = product.device_id(x), module.cupy().cuda.get_current_stream()

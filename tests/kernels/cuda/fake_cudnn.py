@@ -6,6 +6,10 @@ import types
 
 import numpy as np
 
+try:
+    from ml_dtypes import bfloat16 as BFLOAT16
+except ImportError:
+    BFLOAT16 = None
 FLOAT, DOUBLE = np.float32, np.float64
 
 
@@ -52,7 +56,7 @@ class Tensor:
 class Cudnn:
     """The module. `engines` are what it has for any graph: notes, bytes of workspace, and what the result is off by."""
 
-    data_type = types.SimpleNamespace(FLOAT=FLOAT, DOUBLE=DOUBLE)
+    data_type = types.SimpleNamespace(FLOAT=FLOAT, DOUBLE=DOUBLE, BFLOAT16=BFLOAT16)
     heur_mode = types.SimpleNamespace(A="A", FALLBACK="FALLBACK")
     numerical_note = Note
     cudnnGraphNotSupportedError = cudnnGraphNotSupportedError
@@ -92,7 +96,7 @@ class Graph:
     def __init__(self, cudnn, io_data_type, intermediate_data_type, compute_data_type, handle, name=""):
         assert handle in cudnn.streams
         assert {intermediate_data_type, compute_data_type} == {DOUBLE if io_data_type is DOUBLE else FLOAT}
-        self.cudnn, self.dtype, self.handle = cudnn, io_data_type, handle
+        self.cudnn, self.dtype, self.sums, self.handle = cudnn, io_data_type, compute_data_type, handle
         self.left_out, self.most, self.added, self.done, self.built = set(), np.inf, None, [], set()
 
     def tensor(self, dim, stride, name):
@@ -163,7 +167,7 @@ class Graph:
         assert set(at) == {*self.inputs, self.out, *([self.added] if self.added else [])}
         _, size, off = self.cudnn.engines[index]
         (ctypes.c_char * size).from_address(workspace)[:] = b"\xa7" * size
-        first, second = (tensor.at(at[tensor]) for tensor in self.inputs)
+        first, second = (tensor.at(at[tensor]).astype(self.sums) for tensor in self.inputs)
         made = {"y": forward, "x": image_gradient, "W": kernel_gradient}[self.kind](
             first, second, self.out.dim, self.stride, self.padding
         )
