@@ -482,16 +482,6 @@ def gpu_check():
 
 
 @pytest.mark.slow
-def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
-    found, well = gpu_check.graphs(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], steps=15)
-    assert well, found
-    for row in found["rows"]:
-        assert row["same_bits"]
-        assert row["graphs"] == 3  # of the fit's two sizes, and of the steps one by one
-        assert min(row["eager_us"], row["captured_us"], row["fit_us"]) > 0
-
-
-@pytest.mark.slow
 def test_the_script_compares_convolutions_by_columns_and_by_cudnn(fake_gpu, dnn, gpu_check, monkeypatch):
     monkeypatch.setattr(gpu_check, "microseconds", lambda f: (f(), 1.0)[1])
     trained = {"arrays": [np.ones(3)], "step_us": 1.0, "fit_us": 1.0, "graphs": 3, "grown_bytes": 0}
@@ -509,6 +499,16 @@ def test_the_script_compares_convolutions_by_columns_and_by_cudnn(fake_gpu, dnn,
     found, well = gpu_check.convolutions(shapes[:1], ("tf32",), fake_gpu.device)
     assert not well
     assert not found["engines"][0]["ok"]
+
+
+@pytest.mark.slow
+def test_the_script_compares_fits_with_graphs_and_without(fake_gpu, gpu_check):
+    found, well = gpu_check.graphs(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], steps=15)
+    assert well, found
+    for row in found["rows"]:
+        assert row["same_bits"]
+        assert row["graphs"] == 3  # of the fit's two sizes, and of the steps one by one
+        assert min(row["eager_us"], row["captured_us"], row["fit_us"]) > 0
 
 
 def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
