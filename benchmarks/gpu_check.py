@@ -291,12 +291,26 @@ def _epilogues(a, b, z, precision):
     return rows
 
 
-def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", w=None, steps=1000):
-    """Convolution by columns, by cuDNN's first engine and by what is fastest, beside float64; then the CNN's steps."""
-    found = {"rows": [], "engines": [], "steps": []}
+def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", seconds=120):
+    """Convolution by columns, by cuDNN's first engine, by what is fastest: the CNN's steps; errors beside float64."""
+    until, found = time.perf_counter() + seconds, {"steps": [], "rows": [], "engines": [], "left_out": []}
     library = cudnn._library()
     hows = ("columns", "first", "fastest") if library else ("columns",)
+    w, losses = next(w for w in rows() if w.kind == "cnn"), {}
+    for precision, how in itertools.product(PRECISIONS, hows):
+        if time.perf_counter() > until:
+            found["left_out"].append([precision, how])
+            continue
+        with _by(how):
+            trained = _trained(w, precision, True, device, 1000)
+        losses[how] = trained["arrays"][0]
+        row = {key: trained[key] for key in ("step_us", "fit_us", "graphs", "grown_bytes")}
+        row |= {"by": how, "precision": precision, "losses": losses[how].tolist()}
+        found["steps"].append(row | {"ok": bool(np.allclose(losses[how], losses["columns"], rtol=0.05))})
     for (x, W, stride, padding), precision in itertools.product(shapes, precisions):
+        if time.perf_counter() > until:
+            found["left_out"].append([x, precision])
+            continue
         dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
         named = {"stride": stride, "padding": padding}
         x, W, b = (normal(shape, "float64").astype(dtype) for shape in (x, W, W[-1:]))
@@ -311,17 +325,8 @@ def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", w=N
         if library:
             for row in _engines(library, x, W, b, dy, wanted, named, precision):
                 found["engines"].append(about | row)
-    w, ends = w or next(w for w in rows() if w.kind == "cnn"), {}
-    for how, precision in itertools.product(hows, PRECISIONS):
-        with _by(how):
-            trained = _trained(w, precision, True, device, steps)
-        losses = trained["arrays"][0]
-        ends.setdefault(precision, losses)
-        row = {key: trained[key] for key in ("step_us", "fit_us", "graphs", "grown_bytes")}
-        row |= {"by": how, "precision": precision, "losses": losses.tolist()}
-        found["steps"].append(row | {"ok": bool(np.allclose(losses, ends[precision], rtol=0.05))})
     found["cudnn"] = cudnn.cudnn_state()  # None where it was given up on the way
-    well = all(row["ok"] for part in ("rows", "engines", "steps") for row in found[part])
+    well = all(row["ok"] for part in ("steps", "rows", "engines") for row in found[part])
     return found, well and bool(found["cudnn"]) == bool(library)
 
 
@@ -329,13 +334,13 @@ def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", w=N
 def _by(how):
     """Convolutions by columns, by cuDNN's first engine where cuDNN is usual, or by what is timed as fastest."""
     library = cudnn._library()
-    before = library and library.off
-    if library and how == "columns":
-        library.off = True
-    with product.tuning() if how != "first" else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        if how != "first":
+            stack.enter_context(product.tuning())
+        if library and how == "columns":
+            stack.callback(setattr, library, "off", library.off)
+            library.off = True
         yield
-    if library and how == "columns":
-        library.off = before
 
 
 def _convolution(how, x, W, b, dy, wanted, named, precision):

@@ -2,7 +2,7 @@
 
 cuDNN computes on the images as they lie, (N, H, W, C), without the columns that `conv` lays out for a matrix product.
 Only the weights are copied for it, into (M, U, V, C). It accepts strides that say how gpunn's weights lie, but plans
-the same kernels for them, and no transposition as it does for other orders: nothing shows that it heeds them.
+for them what it plans for its own order, without the transposition that others get: nothing shows that it heeds them.
 
 It is used for what tensor cores compute, bfloat16 and float32 `with tf32()`. For float32 and float64 it has engines
 without them, but these turn images into (N, C, H, W) and back, or are general ones, so that columns are used, unless
@@ -205,39 +205,23 @@ def convolve(
     makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN rounds it to bfloat16 first.
     """
     library = _library()
-    if library is None or library.off or not _by_cudnn(library, result, x, W, y, b, stride, padding, by_columns):
-        by_columns()
-
-
-def _by_cudnn(
-    library: Library,
-    result: str,
-    x: Array,
-    W: Array,
-    y: Array,
-    b: Array | None,
-    stride: Pair,
-    padding: Pair,
-    by_columns: Callable[[], None],
-) -> bool:
-    """Whether cuDNN has done it."""
-    if (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
-        return False  # a matrix product as it is
-    settings, dtype = product._settings, y.dtype
-    tf32 = settings.tf32 and dtype == np.float32
-    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype.name, tf32, b is not None)
+    if library is None or library.off or (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
+        return by_columns()  # in the last case a matrix product as it is
+    settings, dtype = product._settings, y.dtype.name
+    tf32 = settings.tf32 and dtype == "float32"
+    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None)
     device, stream = product.device_id(x), module.cupy().cuda.get_current_stream()
     waits = not stream.is_capturing()  # in a capture one cannot wait for a result
     with _lock:
-        if (device, spec) not in _plans and waits and (tf32 or dtype.name == "bfloat16" or settings.tuning):
+        if (device, spec) not in _plans and waits and (tf32 or dtype == "bfloat16" or settings.tuning):
             _plans[device, spec] = _planned(library, spec, device)
         plan = _plans.get((device, spec))
         if plan is None:
-            return False
+            return by_columns()
 
         def run() -> None:
-            rows, M = W.reshape(-1, W.shape[3]), W.shape[3]
-            turned = empty((M, rows.shape[0]), dtype) if result == "W" else module.cupy().ascontiguousarray(rows.T)
+            rows = W.reshape(-1, W.shape[3])  # (U V C, M)
+            turned = empty(rows.shape[::-1], y.dtype) if result == "W" else module.cupy().ascontiguousarray(rows.T)
             arrays = {"x": _aligned(x), "W": turned, "y": _aligned(y)} | ({} if b is None else {"b": _aligned(b)})
             library.cudnn.set_stream(handle=library.handle(device), stream=stream.ptr)
             plan.run(library.handle(device), arrays)
@@ -246,10 +230,9 @@ def _by_cudnn(
 
         if waits and (not plan.tried or (settings.tuning and not plan.timed)):
             _try(library, plan, run, by_columns, {"x": x, "W": W, "y": y}[result], settings.tuning)
-        if not plan.tried or plan.engine is None:
-            return False
-        run()
-    return True
+        if plan.tried and plan.engine is not None:
+            return run()
+    return by_columns()
 
 
 def _planned(library: Library, spec: Spec, device: int) -> Plan | None:

@@ -293,8 +293,6 @@ def dnn(gpu, lt, monkeypatch):
     stand_in = fake_cudnn.Cudnn()
     library = cudnn.Library(stand_in)
     monkeypatch.setattr(cudnn, "_library", lambda: library)
-    monkeypatch.setattr(product, "address", lambda x: x.ctypes.data)
-    monkeypatch.setattr(product, "device_id", lambda x: 0)
     return stand_in
 
 
