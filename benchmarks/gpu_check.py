@@ -27,7 +27,8 @@ from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
 from gpunn.environment import versions
 from gpunn.kernels.common import CONSTANTS
-from gpunn.kernels.cuda import TWINS, module, product, twins
+from gpunn.kernels.cuda import TWINS, cudnn, module, product, twins
+from gpunn.kernels.cuda.graph import Graph
 
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))  # for `benchmarks`, which is not installed
@@ -35,6 +36,12 @@ rng = np.random.default_rng(0)
 SHAPES = [(32, 128), (1024, 1024), (16384, 10), (4099, 257), (8192, 4096)]  # the last for the rate of the memory
 RUNS = 20  # of what is timed
 IMAGES = (256, 24, 24, 32)
+CONVOLUTIONS = [  # x, W, stride, padding
+    ((256, 28, 28, 1), (3, 3, 1, 32), (1, 1), (0, 0)),
+    ((256, 26, 26, 32), (3, 3, 32, 64), (1, 1), (0, 0)),
+    ((256, 12, 12, 20), (5, 5, 20, 40), (1, 1), (0, 0)),
+    ((64, 28, 28, 3), (5, 5, 3, 20), (2, 3), (1, 2)),
+]
 PRODUCTS = [(32, 784, 128), (1024, 784, 1024), (1024, 1024, 1024), (1024, 1024, 10), (16384, 784, 1024), (4096,) * 3]
 NEAR = {"float32": 2e-5, "tf32": 5e-3, "bfloat16": 2e-2, "float64": 1e-11}  # errors, as parts of the largest number
 NETWORKS = [
@@ -92,6 +99,7 @@ def environment():
         "runtime": runtime.runtimeGetVersion(),
         "versions": versions(),
         "cublaslt": library is not None,
+        "cudnn": cudnn.cudnn_state(),
     }, library is not None
 
 
@@ -286,6 +294,112 @@ def _epilogues(a, b, z, precision):
             row["mask_as_documented"] = float(np.mean(bits == to_host(above)))
             row["ok"] &= row["mask_as_documented"] > 0.99  # numbers near 0 may be rounded to either side
         rows.append(row)
+    return rows
+
+
+def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", seconds=120):
+    """Convolution by columns, by cuDNN's first engine, by what is fastest: the CNN's steps; errors beside float64."""
+    until, found = time.perf_counter() + seconds, {"steps": [], "rows": [], "engines": [], "left_out": []}
+    library = cudnn._library()
+    hows = ("columns", "first", "fastest") if library else ("columns",)
+    w, losses = next(w for w in rows() if w.kind == "cnn"), {}
+    for precision, how in itertools.product(PRECISIONS, hows):
+        if time.perf_counter() > until:
+            found["left_out"].append([precision, how])
+            continue
+        with _by(how):
+            trained = _trained(w, precision, True, device, 1000)
+        losses[how] = trained["arrays"][0]
+        row = {key: trained[key] for key in ("step_us", "fit_us", "graphs", "grown_bytes")}
+        row |= {"by": how, "precision": precision, "losses": losses[how].tolist()}
+        found["steps"].append(row | {"ok": bool(np.allclose(losses[how], losses["columns"], rtol=0.05))})
+    for (x, W, stride, padding), precision in itertools.product(shapes, precisions):
+        if time.perf_counter() > until:
+            found["left_out"].append([x, precision])
+            continue
+        dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+        named = {"stride": stride, "padding": padding}
+        x, W, b = (normal(shape, "float64").astype(dtype) for shape in (x, W, W[-1:]))
+        exact = [a.astype("float64") for a in (x, W, b)]  # as they were rounded
+        wanted = {"y": ops.conv2d.reference(*exact, **named)}
+        dy = normal(wanted["y"].shape, "float64").astype(dtype)
+        wanted["x"], wanted["W"], _ = ops.conv2d_backward.reference(dy.astype("float64"), *exact[:2], **named)
+        about = {"x": list(x.shape), "W": list(W.shape), **named, "precision": precision}
+        with product.tf32(precision == "tf32"):
+            for how in hows:
+                found["rows"].append(about | {"by": how} | _convolution(how, x, W, b, dy, wanted, named, precision))
+        if library:
+            for row in _engines(library, x, W, b, dy, wanted, named, precision):
+                found["engines"].append(about | row)
+    found["cudnn"] = cudnn.cudnn_state()  # None where it was given up on the way
+    well = all(row["ok"] for part in ("steps", "rows", "engines") for row in found[part])
+    return found, well and bool(found["cudnn"]) == bool(library)
+
+
+@contextlib.contextmanager
+def _by(how):
+    """Convolutions by columns, by cuDNN's first engine where cuDNN is usual, or by what is timed as fastest."""
+    library = cudnn._library()
+    with contextlib.ExitStack() as stack:
+        if how != "first":
+            stack.enter_context(product.tuning())
+        if library and how == "columns":
+            stack.callback(setattr, library, "off", library.off)
+            library.off = True
+        yield
+
+
+def _convolution(how, x, W, b, dy, wanted, named, precision):
+    """Errors, times, and whether a captured one has the same bits."""
+
+    def forward():
+        return TWINS["conv2d"](x, W, b, **named)
+
+    def backward():
+        return TWINS["conv2d_backward"](dy, x, W, **named)[:2]
+
+    with _by(how):
+        forward()
+        backward()
+        got = [forward(), *backward()]
+        row = {f"error_{name}": error(g, wanted[name]) for name, g in zip("yxW", got, strict=True)}
+        row["ok"] = max(row.values()) <= 5 * NEAR[precision]
+        row |= {"forward_us": microseconds(forward), "backward_us": microseconds(backward)}
+        held = []
+
+        def enqueue():
+            held[:] = [forward(), *backward()]
+
+        graph = Graph(enqueue)
+        graph.replay()
+        cp().cuda.Device().synchronize()
+        row["same_bits_captured"] = all(np.array_equal(to_host(a), to_host(b)) for a, b in zip(held, got, strict=True))
+        row["ok"] &= row["same_bits_captured"]
+    return row
+
+
+def _engines(library, x, W, b, dy, wanted, named, precision):
+    """The three engines that cuDNN thinks best for each kind, whether they are used or not."""
+    handle = library.handle(0)
+    library.cudnn.set_stream(handle=handle, stream=cp().cuda.get_current_stream().ptr)
+    there = {"x": x, "W": cp().ascontiguousarray(W.reshape(-1, W.shape[3]).T), "y": dy, "b": b}
+    rows = []
+    for result in "yxW":
+        spec = (result, x.shape, W.shape, dy.shape, *named.values(), x.dtype.name)
+        made = module.empty(there[result].shape, x.dtype)
+        arrays = {name: array for name, array in (there | {result: made}).items() if name != "b" or result == "y"}
+        try:
+            plan = cudnn.Plan(library.cudnn, cudnn.Spec(*spec, precision == "tf32", result == "y"), handle=handle)
+        except library.cudnn.cudnnGraphNotSupportedError as refused:
+            rows.append({"result": result, "refused": str(refused)[:500], "ok": True})
+            continue
+        for engine in plan.engines(3):
+            plan.take(engine)
+            plan.run(handle, arrays)
+            off = error(made.T.reshape(W.shape) if result == "W" else made, wanted[result])
+            row = {"result": result, "engine": plan.graph.get_plan_name_at_index(engine), "workspace": plan.workspace}
+            taken = microseconds(lambda plan=plan, arrays=arrays: plan.run(handle, arrays))
+            rows.append(row | {"error": off, "us": taken, "ok": off <= 5 * NEAR[precision]})
     return rows
 
 
@@ -650,6 +764,7 @@ def main():
         "kernel-tests": lambda: pytest(folder, "kernel-tests", 100, "tests/kernels/cuda"),
         "products": products,
         "kernels": kernels,
+        "convolutions": convolutions,
         "steps": lambda: steps(folder),
         "suite": lambda: pytest(  # last, with all the time that is left
             *(folder, "suite", max(10.0, until - time.perf_counter()), "tests", "-k", "cuda", "-m", "not slow"),

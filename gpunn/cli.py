@@ -331,6 +331,12 @@ def _info(as_json: bool, measure: bool) -> int:
         print(f"  cache {numba['cache'] or 'none: no folder can be written to'}")
     else:
         print("  numba is not installed: pip install gpunn[fast]")
+    if any(report["available"] for report in found["devices"] if report["name"].startswith("cuda")):
+        print("convolutions on the GPU (matrix products, or cuDNN, the extra cudnn)")
+        if cudnn := found["cudnn"]:
+            print(f"  cuDNN {cudnn['cudnn']}, frontend {cudnn['frontend']}, for tf32 and bfloat16")
+        else:
+            print("  products; cuDNN is not in use: pip install gpunn[cudnn]")
     print(f"processors: {found['processors']}, of which this process may use {found['usable_processors']}")
     if measure:
         print("rates")

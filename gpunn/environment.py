@@ -10,15 +10,17 @@ from typing import Any
 
 from gpunn.device import device, devices
 
-__all__ = ["blas", "information", "numba", "versions"]
+__all__ = ["blas", "cudnn", "information", "numba", "versions"]
 
 
 def versions(in_use: bool = True) -> dict[str, str]:
     """The versions of Python and the packages that numbers may depend on: of those in use, or of all that are here."""
     found = {"python": platform.python_version()}
     packages = ("gpunn", "numpy", "array-api-compat", "safetensors", "numba", "cupy-cuda12x", "cupy-cuda13x", "torch")
-    for package in (*packages, "array-api-strict"):
-        if not in_use or package.partition("-cuda")[0].replace("-", "_") in sys.modules:
+    modules = {package: package.partition("-cuda")[0].replace("-", "_") for package in (*packages, "array-api-strict")}
+    modules |= {"nvidia-cudnn-cu13": "cudnn", "nvidia-cudnn-frontend": "cudnn"}
+    for package, module in modules.items():
+        if not in_use or module in sys.modules:
             with suppress(metadata.PackageNotFoundError):
                 found[package] = metadata.version(package)
     return found
@@ -53,6 +55,14 @@ def numba() -> dict[str, Any] | None:
     return numba_state()
 
 
+def cudnn() -> dict[str, str] | None:
+    """cuDNN, which computes convolutions on a GPU: versions; None where it is not in use, or there is no GPU."""
+    from gpunn.kernels.cuda.cudnn import cudnn_state
+
+    on_gpu = any(report.available for report in devices() if report.name.startswith("cuda"))
+    return cudnn_state() if on_gpu else None
+
+
 def information() -> dict[str, Any]:
     """What `gpunn info` tells and need not measure: devices with reasons, versions, matrix libraries, processors."""
     return {
@@ -61,5 +71,6 @@ def information() -> dict[str, Any]:
         "versions": versions(in_use=False),
         "blas": blas(),
         "numba": numba(),
+        "cudnn": cudnn(),
         "processors": os.cpu_count(),
     }

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 import gpunn
 from gpunn import bench, cli, datasets, machine
+from gpunn.device import DeviceReport
 from gpunn.io.tensors import read_tensors
 from gpunn.train import run
 
@@ -686,6 +688,18 @@ def test_info_gives_warnings(gpunn_, monkeypatch):
     assert gpunn_("info", "--no-measure")[1][-2:] == ["warnings", "  a: b. To mend it: c"]
 
 
+@pytest.mark.parametrize("cudnn", [{"cudnn": "9.28.0", "frontend": "1.28.0"}, None])
+def test_info_tells_which_convolution_a_gpu_uses(gpunn_, monkeypatch, cudnn):
+    report = DeviceReport("cuda:0", True, "NVIDIA H200 works")
+    monkeypatch.setattr("gpunn.environment.devices", lambda: [report])
+    monkeypatch.setattr("gpunn.kernels.cuda.cudnn.cudnn_state", lambda: cudnn)
+    out = gpunn_("info", "--no-measure")[1]
+    line = out[out.index("convolutions on the GPU (matrix products, or cuDNN, the extra cudnn)") + 1]
+    assert line.startswith("  cuDNN 9.28.0, frontend 1.28.0" if cudnn else "  products; cuDNN is not in use: pip")
+    monkeypatch.setattr("gpunn.environment.devices", lambda: [dataclasses.replace(report, available=False)])
+    assert not any("cuDNN" in line for line in gpunn_("info", "--no-measure")[1])
+
+
 def test_info_without_measuring(gpunn_, monkeypatch):
     asked = []
     monkeypatch.setattr(machine, "rates", None)
@@ -700,8 +714,8 @@ def test_info_as_json(gpunn_):
     code, out, _ = gpunn_("info", "--json")
     assert code == 0
     found = json.loads("\n".join(out))
-    facts = {"devices", "auto", "versions", "blas", "numba", "processors", "usable_processors", "rates", "advice"}
-    assert found.keys() == facts
+    facts = {"devices", "auto", "versions", "blas", "numba", "cudnn", "processors", "usable_processors", "rates"}
+    assert found.keys() == facts | {"advice"}
     assert {"float32", "float64", "call_s"} == found["rates"]["cpu"].keys()
     assert found["rates"]["cpu"]["float64"].keys() == {"product_flops", "copy_bytes"}
     assert json.loads("\n".join(gpunn_("info", "--json", "--no-measure")[1]))["rates"] == {}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import gpunn as gn
-from gpunn.kernels.cuda import module, product
+from gpunn.kernels.cuda import cudnn, module, product
+from tests.kernels.cuda import fake_cudnn
 
 CUDA = Path(__file__).parents[1] / "kernels" / "cuda"
 
@@ -50,6 +51,7 @@ def fake_gpu(_stand_ins, monkeypatch):
             array = np.empty(shape, dtype)
             if array.dtype.kind in "fV":  # V: bfloat16
                 array[...] = np.nan
+            fake.note(lambda: array)  # the pool of a graph keeps what its replays write to
             return fake.ndarray(array)
 
         @staticmethod
@@ -105,6 +107,8 @@ def fake_gpu(_stand_ins, monkeypatch):
     lt = Lt()
     library = product.Library(lt)
     monkeypatch.setattr(product, "_library", lambda: library)
+    monkeypatch.setattr(cudnn, "_plans", {})
+    monkeypatch.setattr(cudnn, "_library", lambda: None)
     monkeypatch.setitem(sys.modules["gpunn.device"]._namespaces, fake.ndarray, fake.xp)
     monkeypatch.delenv("GPUNN_FAST", raising=False)
     monkeypatch.setattr("gc.collect", lambda: 0)  # takes long where much is imported
@@ -116,3 +120,23 @@ def fake_gpu(_stand_ins, monkeypatch):
     )
     for cache in (module._module, module._function):
         cache.cache_clear()
+
+
+@pytest.fixture
+def dnn(fake_gpu, _stand_ins, monkeypatch):
+    """The stand-in for cuDNN on this device."""
+    note = _stand_ins[1].note
+
+    class Graph(fake_cudnn.Graph):
+        def execute_plan_at_index(self, *args, **kwargs):
+            def again():
+                super(Graph, self).execute_plan_at_index(*args, **kwargs)
+
+            again()
+            note(again)
+
+    stand_in = fake_cudnn.Cudnn()
+    monkeypatch.setattr(stand_in, "pygraph", lambda **described: Graph(stand_in, **described))
+    library = cudnn.Library(stand_in)
+    monkeypatch.setattr(cudnn, "_library", lambda: library)
+    return stand_in

@@ -138,6 +138,18 @@ def test_double_precision(fake_gpu):
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, dtype="float64"))
 
 
+def test_convolutions_by_cudnn(fake_gpu, dnn):
+    x = rng.standard_normal((24, 6, 5, 1)).astype("float32")
+
+    def trainer_of(how):
+        net = gn.Sequential(gn.Conv2d(1, 3, 3), gn.ReLU(), gn.Conv2d(3, 2, 2), gn.Flatten(), gn.Linear(12, 3))
+        return trainer(fake_gpu, how, net, dtype="tf32")
+
+    ends_alike(fake_gpu, trainer_of, lambda t: t.fit((x, LABELS[:24]), epochs=4, batch_size=8))
+    assert fake_gpu.state.replays > 2
+    assert [kind for kind, *_ in dnn.ran[-5:]] == ["y", "y", "W", "x", "W"]
+
+
 def test_tf32_is_for_the_products_of_this_trainer_alone(fake_gpu):
     def computes():
         found = {compute for *_, compute in fake_gpu.algorithms}
@@ -467,6 +479,26 @@ def gpu_check():
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+@pytest.mark.slow
+def test_the_script_compares_convolutions_by_columns_and_by_cudnn(fake_gpu, dnn, gpu_check, monkeypatch):
+    monkeypatch.setattr(gpu_check, "microseconds", lambda f: (f(), 1.0)[1])
+    trained = {"arrays": [np.ones(3)], "step_us": 1.0, "fit_us": 1.0, "graphs": 3, "grown_bytes": 0}
+    monkeypatch.setattr(gpu_check, "_trained", lambda *_: trained)
+    monkeypatch.setattr("gpunn.kernels.cuda.product._time", lambda f: (f(), 1.0)[1])
+    shapes = [((2, 5, 6, 2), (3, 3, 2, 4), (1, 1), (0, 0)), ((2, 7, 7, 4), (3, 2, 4, 3), (2, 3), (1, 2))]
+    found, well = gpu_check.convolutions(shapes, ("float32", "tf32", "float64"), fake_gpu.device)
+    assert well, found
+    assert [row["by"] for row in found["rows"]] == ["columns", "first", "fastest"] * 6
+    assert all(row["error_W"] < 1e-5 for row in found["rows"])
+    assert [row["engine"] for row in found["engines"][:3]] == ["engine 3"] * 3
+    assert len(found["engines"]) == 2 * (3 + 9 + 9)
+    assert {(row["by"], row["precision"]) for row in found["steps"]} >= {("columns", "tf32"), ("fastest", "float32")}
+    dnn.engines = [(notes, size, 0.1) for notes, size, _ in dnn.engines]
+    found, well = gpu_check.convolutions(shapes[:1], ("tf32",), fake_gpu.device)
+    assert not well
+    assert not found["engines"][0]["ok"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Convolution for CuPy arrays as one matrix product: the window at all places as rows of a matrix (im2col).
+"""Convolution for CuPy arrays: by cuDNN where that is to be had, otherwise as one matrix product.
 
-That matrix is made for as much of the batch at a time as fits in PIECE bytes. Checked as the product is. Not yet run on
-a GPU.
+For the product the window at all places is laid out as the rows of a matrix (im2col), for as much of the batch at a
+time as fits in PIECE bytes. Checked as the product is. Not yet run on a GPU.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gpunn import ops
+from gpunn.kernels.cuda.cudnn import convolve
 from gpunn.kernels.cuda.module import blocks, empty, launch, plain, reference, summed
 from gpunn.kernels.cuda.product import product
 from gpunn.kernels.cuda.twins import sum_rows, windows
@@ -26,10 +27,14 @@ def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1),
         return reference(ops.conv2d)(x, W, b, stride=stride, padding=padding)
     M, size = W.shape[3], windows(x, W.shape[:2], stride, padding)[1]
     y = empty((x.shape[0], *size, M), x.dtype)
-    for piece in _pieces(x, W, size):
-        columns = _columns(x[piece], W, stride, padding)
-        epilogue = "none" if b is None else "bias"
-        product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
+
+    def by_columns() -> None:
+        for piece in _pieces(x, W, size):
+            columns = _columns(x[piece], W, stride, padding)
+            epilogue = "none" if b is None else "bias"
+            product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
+
+    convolve("y", x, W, y, b, stride, padding, by_columns)
     return y
 
 
@@ -40,16 +45,25 @@ def conv2d_backward(
     if not plain(dy, x, W):
         return reference(ops.conv2d_backward)(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
     M = W.shape[3]
-    flat, dW = W.reshape(-1, M), empty((W.size // M, M), summed(W.dtype))
-    dx = empty(x.shape, x.dtype) if need_dx else None
-    for piece in _pieces(x, W, dy.shape[1:3]):
-        rows = dy[piece].reshape(-1, M)
-        product(_columns(x[piece], W, stride, padding).T, rows, out=dW, beta=1.0 if piece.start else 0.0)
-        if dx is not None:
-            part, dcolumns = dx[piece], product(rows, flat.T)
+    dW: Array = empty(W.shape, summed(W.dtype))
+    dx: Array = empty(x.shape, x.dtype) if need_dx else None
+
+    def dW_by_columns() -> None:
+        out = dW.reshape(-1, M)
+        for piece in _pieces(x, W, dy.shape[1:3]):
+            columns = _columns(x[piece], W, stride, padding)
+            product(columns.T, dy[piece].reshape(-1, M), out=out, beta=1.0 if piece.start else 0.0)
+
+    def dx_by_columns() -> None:
+        for piece in _pieces(x, W, dy.shape[1:3]):
+            part, dcolumns = dx[piece], product(dy[piece].reshape(-1, M), W.reshape(-1, M).T)
             geometry = windows(part, W.shape[:2], stride, padding)[0]
             launch("col2im", x.dtype, blocks(part.size), part, dcolumns, *geometry)
-    return dx, dW.reshape(W.shape), sum_rows(dy.reshape(-1, M))
+
+    convolve("W", x, dW, dy, None, stride, padding, dW_by_columns)
+    if dx is not None:
+        convolve("x", dx, W, dy, None, stride, padding, dx_by_columns)
+    return dx, dW, sum_rows(dy.reshape(-1, M))
 
 
 def _pieces(x: Array, W: Array, size: tuple[int, ...]) -> Iterator[slice]:

@@ -11,7 +11,8 @@ import pytest
 
 from gpunn import ops
 from gpunn.device import probe_cuda, to_host
-from gpunn.kernels.cuda import module, product
+from gpunn.kernels.cuda import cudnn, module, product
+from tests.kernels.cuda import fake_cudnn
 
 GUARD = 64  # bytes before and after each array, which no kernel may write to
 
@@ -258,6 +259,7 @@ def gpu(request, monkeypatch, _folder):
     else:
         place = Emulator(_folder)
         monkeypatch.setattr(module, "cupy", lambda: place)
+        monkeypatch.setattr(cudnn, "_library", lambda: None)
     yield place
     place.check()
     for cache in (module._module, module._function):
@@ -280,6 +282,20 @@ def lt(request, gpu, monkeypatch):
     monkeypatch.setattr(product, "_library", lambda: library)
     monkeypatch.setattr(product, "address", lambda x: x.ctypes.data)
     monkeypatch.setattr(product, "device_id", lambda x: 0)
+    return stand_in
+
+
+@pytest.fixture
+def dnn(gpu, lt, monkeypatch):
+    """The stand-in in place of cuDNN; on a GPU None, for the library itself."""
+    monkeypatch.setattr(cudnn, "_plans", {})
+    if gpu.name == "cuda":
+        if cudnn._library() is None:
+            pytest.skip("cuDNN is not here")
+        return None
+    stand_in = fake_cudnn.Cudnn()
+    library = cudnn.Library(stand_in)
+    monkeypatch.setattr(cudnn, "_library", lambda: library)
     return stand_in
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import gpunn.kernels
-from gpunn.kernels.cuda import TWINS, module, product
+from gpunn.kernels.cuda import TWINS, cudnn, module, product
 
 spec = importlib.util.spec_from_file_location("cuda_conftest", Path(__file__).with_name("conftest.py"))
 conftest = importlib.util.module_from_spec(spec)
@@ -28,6 +28,7 @@ def emulated(name, kind):
 gpunn.kernels.find = emulated
 module.cupy = lambda: place
 product._library = lambda: library
+cudnn._library = lambda: None
 product.address = lambda x: x.ctypes.data
 product.device_id = lambda x: 0
 

@@ -5,16 +5,11 @@ import pytest
 from gpunn import ops
 from gpunn.kernels.cuda import conv
 from gpunn.kernels.cuda.conv import TWINS
-from tests.kernels.cuda.arrays import TOLERANCE, dtypes, normal
+from tests.kernels.cuda.arrays import CONVOLUTIONS, TOLERANCE, dtypes, normal
 
 
 @dtypes
-@pytest.mark.parametrize(
-    ("shape", "kernel", "stride", "padding"),
-    [((2, 5, 6, 2), (3, 3, 2, 4), (1, 1), (0, 0)), ((3, 6, 5, 1), (2, 3, 1, 3), (2, 1), (1, 0)),
-     ((2, 4, 4, 8), (1, 1, 8, 4), (1, 1), (0, 0)), ((2, 7, 7, 4), (3, 2, 4, 3), (2, 3), (1, 2)),
-     ((2, 4, 4, 4), (1, 1, 4, 3), (2, 2), (0, 0))],
-)  # fmt: skip
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding"), CONVOLUTIONS)
 @pytest.mark.parametrize("piece", [1 << 28, 1])
 def test_convolution(gpu, lt, compare, monkeypatch, dtype, shape, kernel, stride, padding, piece):
     monkeypatch.setattr(conv, "PIECE", piece)
