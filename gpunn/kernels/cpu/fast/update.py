@@ -16,7 +16,7 @@ from gpunn.kernels.cpu.fast.team import LINE, run, shared
 
 __all__ = ["TWINS"]
 
-LEAST = 1 << 13  # elements for each thread
+LEAST = 1 << 15  # elements for each thread
 
 # Each kernel takes the arrays of its op, flat, and its CONSTANTS in an array c of the same type.
 
