@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import split
 
 __all__ = ["TWINS", "relu", "sigmoid"]
@@ -23,9 +24,9 @@ def relu(x: np.ndarray) -> np.ndarray:
     if x.size < WORTH_IT or x.ndim < 2 or x.size < ROW * len(x):
         return np.maximum(x, _zeros((), x.dtype))
     zeros = _zeros(x.shape[1:], x.dtype)
+    y = empty(x.shape, x.dtype)
     if x.size < 2 * LEAST:
-        return np.maximum(x, zeros)
-    y = np.empty(x.shape, x.dtype)
+        return np.maximum(x, zeros, out=y)
     split(lambda part: np.maximum(x[part], zeros, out=y[part]), len(x), max(1, LEAST * len(x) // x.size), align=1)
     return y
 

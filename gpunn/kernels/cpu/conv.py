@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.kernels.cpu import winograd
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import enough, split, summed
 from gpunn.ops.conv import Pair, output_size, pad2d, seen_from
 
@@ -26,7 +27,7 @@ def conv2d(
     """`gpunn.ops.conv2d` for NumPy arrays."""
     (N, *image, _), (U, V, _, M) = x.shape, W.shape
     P, Q = (output_size(*axis) for axis in zip(image, (U, V), stride, padding, strict=True))
-    y = np.empty((N, P, Q, M), dtype=x.dtype)
+    y = empty((N, P, Q, M), x.dtype)
     if winograd.suits(x, W, (P, Q), stride):
         winograd.forward(x, W, b, y, padding)
         return y
@@ -54,7 +55,7 @@ def conv2d_backward(
     """`gpunn.ops.conv2d_backward` for NumPy arrays: dW = columns^T dy, and dx collects dy W^T, column by column."""
     (N, P, Q, M), (_, h, w, _), (U, V, C, _) = dy.shape, x.shape, W.shape
     above, left = padding
-    dx = np.empty(x.shape, dtype=x.dtype) if need_dx else None
+    dx = empty(x.shape, x.dtype) if need_dx else None
     if winograd.suits(x, W, (P, Q), stride):
         return dx, *winograd.backward(dy, x, W, dx, padding)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import split, threads
 
 __all__ = ["TWINS", "of_images"]
@@ -32,7 +33,7 @@ def _in_pieces(op: Any, like: int) -> Callable[..., np.ndarray]:
         if threads() == 1 or x.shape[0] <= images:
             return reference(*arrays, **options)
         first = reference(*(a[:images] for a in arrays), **options)
-        out = np.empty((x.shape[0], *first.shape[1:]), first.dtype)
+        out = empty((x.shape[0], *first.shape[1:]), first.dtype)
 
         def work(part: slice) -> None:
             for start in range(part.start, part.stop, images):

@@ -11,6 +11,7 @@ from gpunn import ops
 from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.exp import exp
 from gpunn.kernels.cpu.fast.team import LINE, run, shared
+from gpunn.kernels.cpu.memory import empty
 
 __all__ = ["TWINS"]
 
@@ -110,7 +111,7 @@ def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callabl
         shape, dtype, size = x.shape, x.dtype, x.size
         if not plain(x, *second) or (single and dtype != F) or (second and second[0].shape != shape):
             return reference(x, *second, **constants)
-        out = np.empty(shape, dtype)
+        out = empty(shape, dtype)
         # views, because all are in one piece
         arrays = (x.ravel(), second[0].ravel(), out.ravel()) if second else (x.ravel(), out.ravel())
         run(kernel, (*arrays, *constants.values()), size, LEAST, align=LINE)

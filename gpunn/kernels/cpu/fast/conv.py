@@ -24,6 +24,7 @@ import numpy as np
 
 from gpunn.kernels.cpu import conv
 from gpunn.kernels.cpu.fast import direct, winograd
+from gpunn.kernels.cpu.memory import empty
 from gpunn.ops.conv import Pair, output_size
 
 __all__ = ["TWINS", "conv2d", "conv2d_backward"]
@@ -40,7 +41,7 @@ def conv2d(
         return conv.conv2d(x, W, b, stride=stride, padding=padding)
     x, W, b = _plain(x), _plain(W), np.zeros(W.shape[3], F) if b is None else _plain(b)
     P, Q = (output_size(*axis) for axis in zip(x.shape[1:3], W.shape[:2], stride, padding, strict=True))
-    y = np.empty((x.shape[0], P, Q, W.shape[3]), F)
+    y = empty((x.shape[0], P, Q, W.shape[3]), F)
     if winograd.suits(x, W, (P, Q), stride):
         winograd.forward(x, W, b, y, padding)
     else:
@@ -61,7 +62,7 @@ def conv2d_backward(
     if not _single(dy, x, W):
         return conv.conv2d_backward(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
     dy, x, W = _plain(dy), _plain(x), _plain(W)
-    dx = np.empty(x.shape if need_dx else (0,) * 4, F)
+    dx = empty(x.shape if need_dx else (0,) * 4, F)
     if winograd.suits(x, W, dy.shape[1:3], stride):
         dW, db = winograd.backward(dy, x, W, dx, padding)
     else:

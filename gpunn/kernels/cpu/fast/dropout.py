@@ -7,6 +7,7 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.kernels.cpu.fast._jit import inner, jit, plain
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import split
 from gpunn.ops._op import reference
 from gpunn.ops.dropout import M0, M1, W0, W1, WORD
@@ -73,7 +74,7 @@ def dropout(x: np.ndarray, *, rate: float, key: tuple[int, int], step: int) -> t
     """`gpunn.ops.dropout` for NumPy arrays."""
     if not plain(x):
         return reference(ops.dropout)(x, rate=rate, key=key, step=step)
-    y, mask = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    y, mask = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
     flat = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
     constants = round(rate * 2**32), 1.0 / (1.0 - rate), step & WORD, step >> 32, *key
 

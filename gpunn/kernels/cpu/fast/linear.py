@@ -19,6 +19,7 @@ import numpy as np
 from gpunn.kernels.cpu import linear as plain
 from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, WIDE, copy, long, multiply, transpose
 from gpunn.kernels.cpu.fast.team import ENOUGH, LINE, run, shared
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import enough
 
 __all__ = ["TWINS", "linear", "linear_backward", "product"]
@@ -125,7 +126,7 @@ def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, out: np
     """`gpunn.ops.linear` for NumPy arrays."""
     if len(x) * W.size < SMALL or not _fit(x, W, b, out):
         return plain.linear(x, W, b, out=out)
-    y = np.empty((len(x), W.shape[1]), F) if out is None else out
+    y = empty((len(x), W.shape[1]), F) if out is None else out
     b = NONE if b is None else b
     if len(x) == 1:
         run(_row, (x, W, b, y), W.shape[1], PANEL, align=PANEL)
@@ -147,7 +148,7 @@ def linear_backward(
         return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     dx, dW, db = out
     if need_dx:
-        dx = np.empty(x.shape, F) if dx is None else dx
+        dx = empty(x.shape, F) if dx is None else dx
         product(dy, W, dx, transposed="b")
     dW = np.empty(W.shape, F) if dW is None else dW
     product(x, dy, dW, transposed="a")

@@ -11,6 +11,7 @@ import numpy as np
 from gpunn import ops
 from gpunn.kernels.common import rows_or_columns
 from gpunn.kernels.cpu.fast._jit import jit, plain
+from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import split
 from gpunn.ops._op import reference
 
@@ -95,7 +96,7 @@ def normalize(x: np.ndarray, *, axes: Axes, epsilon: float) -> tuple[np.ndarray,
     kind, n = rows_or_columns(x.shape, axes)
     if kind == "other" or not plain(x) or not x.size:
         return reference(ops.normalize)(x, axes=axes, epsilon=epsilon)
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     shape = tuple(1 if axis in [a % x.ndim for a in axes] else size for axis, size in enumerate(x.shape))
     r, mu, v = (np.empty(shape, x.dtype) for _ in range(3))
     flat = [a.reshape(-1) for a in (r, mu, v)]
@@ -113,7 +114,7 @@ def normalize_backward(dy: np.ndarray, y: np.ndarray, r: np.ndarray, *, axes: Ax
     kind, n = rows_or_columns(y.shape, axes)
     if kind == "other" or not plain(dy, y, r) or not y.size:
         return reference(ops.normalize_backward)(dy, y, r, axes=axes)
-    dx = np.empty(y.shape, y.dtype)
+    dx = empty(y.shape, y.dtype)
     flat = r.reshape(-1)
     if kind == "rows":
         dy2, y2, dx2 = (a.reshape(n, -1) for a in (dy, y, dx))

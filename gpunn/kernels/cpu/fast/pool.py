@@ -7,6 +7,7 @@ import numpy as np
 
 from gpunn.kernels.cpu import pool
 from gpunn.kernels.cpu.fast._jit import jit, plain
+from gpunn.kernels.cpu.memory import empty
 from gpunn.ops.conv import Pair, output_size
 
 __all__ = ["TWINS", "max_pool2d", "max_pool2d_backward"]
@@ -51,7 +52,7 @@ def max_pool2d(x: np.ndarray, *, window: Pair, stride: Pair) -> np.ndarray:
     if x.shape[3] == 1 or not plain(x):
         return pool.TWINS["max_pool2d"](x, window=window, stride=stride)
     P, Q = (output_size(*axis) for axis in zip(x.shape[1:3], window, stride, strict=True))
-    y = np.empty((x.shape[0], P, Q, x.shape[3]), x.dtype)
+    y = empty((x.shape[0], P, Q, x.shape[3]), x.dtype)
     pool.of_images(lambda part: _forward(x[part], y[part], window, stride), x)
     return y
 
@@ -60,7 +61,7 @@ def max_pool2d_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, *, window:
     """`gpunn.ops.max_pool2d_backward` for NumPy arrays."""
     if x.shape[3] == 1 or not plain(dy, x, y):
         return pool.TWINS["max_pool2d_backward"](dy, x, y, window=window, stride=stride)
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     pool.of_images(lambda part: _backward(dy[part], x[part], y[part], dx[part], window, stride), x)
     return dx
 
