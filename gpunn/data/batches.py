@@ -60,7 +60,7 @@ class Batches:
             )
         self.streamed = isinstance(x, Streamed)
         if self.streamed and self.device.backend == "cupy":
-            chunk = x.chunk(batch_size)
+            chunk = min(a.chunk(batch_size) for a in (x, y))
             x.begin(chunk)
             y.begin(chunk)
         self.x, self.y, self.batch_size = x, y, batch_size
