@@ -535,7 +535,8 @@ class Trainer:
             _refuse_no_rows(x)
             in_bytes = x.dtype == np.uint8
             size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + getattr(y, "nbytes", 0)
-            if mapped if self.device.on_host else not self._fits(times * size, announce=True):
+            stays = mapped if self.device.on_host else not self._fits(times * size, announce=True)
+            if stays:
                 x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
                 at_a_time = x.chunk(1)
                 for first in range(0, 0 if in_bytes else x.shape[0], at_a_time):
@@ -569,6 +570,7 @@ class Trainer:
         x = self._inputs(x, y, times)
         n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
         streamed = isinstance(x, Streamed)
+        # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
         where = find_device("cpu") if streamed and not self._fits(getattr(y, "nbytes", 0)) else self.device
         y = self._loss.targets(y, n_out, where, self.dtype)
         if streamed:
