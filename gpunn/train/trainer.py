@@ -314,11 +314,14 @@ class Trainer:
             return
         from gpunn.kernels.cuda.module import bfloat16
 
-        narrow = bfloat16()
-        self._precision = lambda: self.net.store.rounded(narrow)
+        self._narrow = bfloat16()
+        self._precision = self._rounded
         # Features to be standardised may differ in later digits only: they are rounded once that is done.
         standardizes = any(isinstance(layer, Standardize) for _, layer in self.net.walk())
-        self._enters = self.device.dtype("float32") if standardizes else narrow
+        self._enters = self.device.dtype("float32") if standardizes else self._narrow
+
+    def _rounded(self) -> contextlib.AbstractContextManager[None]:
+        return self.net.store.rounded(self._narrow)
 
     def _entering(self, x: Array) -> Array:
         return x if self._enters is None else ops.cast(x, self._enters)
