@@ -242,14 +242,16 @@ class Device:
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes of the device's memory, or None where the system does not tell.
 
-        For CuPy what its pool keeps for arrays to come counts as free, and what is beyond a limit set there does not.
+        What CuPy and PyTorch keep for arrays to come counts as free; what is beyond a limit set for CuPy does not.
         """
         if self.backend == "cupy":
             (free, total), pool = self.native.mem_info, sys.modules["cupy"].get_default_memory_pool()
             free += pool.free_bytes()
             return min(free, pool.get_limit() - pool.used_bytes()) if pool.get_limit() else free, total
         if self.name.startswith("torch:cuda"):
-            return sys.modules["torch"].cuda.mem_get_info(self.native)
+            cuda = sys.modules["torch"].cuda
+            free, total = cuda.mem_get_info(self.native)
+            return free + cuda.memory_reserved(self.native) - cuda.memory_allocated(self.native), total
         try:
             page = os.sysconf("SC_PAGE_SIZE")
             return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")

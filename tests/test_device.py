@@ -196,6 +196,14 @@ def test_memory_is_none_where_the_system_does_not_tell(monkeypatch):
     assert gn.device("cpu").memory() is None
 
 
+def test_what_pytorch_keeps_for_arrays_to_come_is_free(monkeypatch):
+    """Otherwise data might stay on the host for want of memory that the fit before has used."""
+    told = {"mem_get_info": (30, 100), "memory_reserved": 60, "memory_allocated": 15}
+    cuda = types.SimpleNamespace(**{name: lambda device, value=value: value for name, value in told.items()})
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    assert gn.Device("torch:cuda:0", None, None).memory() == (75, 100)
+
+
 # --- arrays to a device
 
 

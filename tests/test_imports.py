@@ -104,6 +104,7 @@ def test_importing_gpunn_loads_nothing_heavy():
         "matplotlib",
         "PIL",
         "urllib.request",
+        "concurrent.futures",
         "tqdm",
         "safetensors",
         "threadpoolctl",

@@ -60,7 +60,7 @@ class Batches:
             )
         self.streamed = isinstance(x, Streamed)
         if self.streamed and self.device.backend == "cupy":
-            chunk = x.chunk(batch_size)
+            chunk = min(a.chunk(batch_size) for a in (x, y))
             x.begin(chunk)
             y.begin(chunk)
         self.x, self.y, self.batch_size = x, y, batch_size
@@ -90,10 +90,9 @@ class Batches:
             return None
         n, decide = self.x.shape[0], self.shuffle if callable(self.shuffle) else self._shuffled
         order = decide(number, n)
-        if not self.streamed:
-            return self.device.asarray(order)
-        if (order := to_host(order)).shape != (n,):
-            raise DataError(f"the order has shape {order.shape}, expected ({n},): the number of each row once")
+        order = to_host(order) if self.streamed else self.device.asarray(order)
+        if order.shape != (n,):
+            raise DataError(f"the order has shape {tuple(order.shape)}, expected ({n},): the number of each row once")
         return order
 
     def batch(self, i: int, order: Array | None, number: int) -> tuple[Array, Array]:

@@ -11,7 +11,6 @@ Any other device gets the rows of each batch by themselves.
 
 import functools
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -126,8 +125,10 @@ class Streamed:
 
 
 @functools.cache
-def _threads() -> tuple[ThreadPoolExecutor, int]:
+def _threads() -> tuple[Any, int]:
     """Threads to gather rows, and how many: one alone reads memory, or a file, slower than the link takes it away."""
+    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds, which only who has a GPU shall wait for
+
     count = min(16, usable_processors())
     return ThreadPoolExecutor(count, "gather"), count
 

@@ -118,7 +118,7 @@ class Graphs:
             size = x.shape[0]
             return order, device.asarray(np.arange(size + TABLE * batches.batch_size) % size, "int64")
         order = device.asarray(np.arange(n) if order is None else order, "int64")
-        if callable(batches.shuffle) and not (order.shape == (n,) and int(order.min()) >= 0 and int(order.max()) < n):
+        if callable(batches.shuffle) and not (int(order.min()) >= 0 and int(order.max()) < n):
             self._give_up(CaptureError(f"the order is not of {n} numbers from 0 to {n - 1}"))
         return order, order
 

@@ -314,11 +314,14 @@ class Trainer:
             return
         from gpunn.kernels.cuda.module import bfloat16
 
-        narrow = bfloat16()
-        self._precision = lambda: self.net.store.rounded(narrow)
+        self._narrow = bfloat16()
+        self._precision = self._rounded
         # Features to be standardised may differ in later digits only: they are rounded once that is done.
         standardizes = any(isinstance(layer, Standardize) for _, layer in self.net.walk())
-        self._enters = self.device.dtype("float32") if standardizes else narrow
+        self._enters = self.device.dtype("float32") if standardizes else self._narrow
+
+    def _rounded(self) -> contextlib.AbstractContextManager[None]:
+        return self.net.store.rounded(self._narrow)
 
     def _entering(self, x: Array) -> Array:
         return x if self._enters is None else ops.cast(x, self._enters)
@@ -535,7 +538,8 @@ class Trainer:
             _refuse_no_rows(x)
             in_bytes = x.dtype == np.uint8
             size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + getattr(y, "nbytes", 0)
-            if mapped if self.device.on_host else not self._fits(times * size, announce=True):
+            stays = mapped if self.device.on_host else not self._fits(times * size, announce=True)
+            if stays:
                 x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
                 at_a_time = x.chunk(1)
                 for first in range(0, 0 if in_bytes else x.shape[0], at_a_time):
@@ -569,6 +573,7 @@ class Trainer:
         x = self._inputs(x, y, times)
         n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
         streamed = isinstance(x, Streamed)
+        # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
         where = find_device("cpu") if streamed and not self._fits(getattr(y, "nbytes", 0)) else self.device
         y = self._loss.targets(y, n_out, where, self.dtype)
         if streamed:

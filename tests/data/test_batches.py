@@ -117,3 +117,10 @@ def test_a_function_may_decide_the_order(backend):
     for epoch in (0, 2):
         seen = [float(number) for part, _ in batches.epoch(epoch) for number in part[:, 0]]
         assert seen == np.roll(np.arange(5.0), epoch).tolist()
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_an_order_names_each_row_once(backend, count):
+    x = backend.asarray(np.arange(5.0)[:, None])
+    with pytest.raises(DataError, match=rf"the order has shape \({count},\), expected \(5,\): the number of each row"):
+        gn.Batches(x, x, 2, shuffle=lambda epoch, n: np.arange(count)).order(0)

@@ -1,5 +1,6 @@
 """Training in bfloat16 with weights in float32, on a stand-in for a GPU; see tests/kernels/cuda/fake_cupy.py."""
 
+import copy
 import math
 import sys
 
@@ -255,6 +256,15 @@ def test_steps_in_parts(fake_gpu):
     whole.fit((X, LABELS), epochs=4, batch_size=8)
     np.testing.assert_allclose(t.history["loss"], whole.history["loss"], rtol=1e-3)
     assert t.net.layers[0].W.value.dtype == np.float32  # though a pass was broken off
+
+
+def test_a_copy_of_a_trainer_computes_alike(fake_gpu):
+    """With the rounded weights of its own network, not with those of the one it was copied from."""
+    t = trainer(fake_gpu, graph=False)
+    other = copy.deepcopy(t, {id(t.device): t.device})
+    for one in (t, other):
+        one.fit((X, LABELS), epochs=2, batch_size=8)
+    assert t.history["loss"] == other.history["loss"]
 
 
 def test_every_kind_of_optimiser(fake_gpu):

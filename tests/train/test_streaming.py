@@ -9,6 +9,7 @@ import pytest
 
 import gpunn as gn
 from gpunn.data import streamed
+from gpunn.kernels.cuda import cudnn
 from gpunn.train import graph, trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:the data take")
@@ -44,7 +45,7 @@ def made(fake_gpu, graph=True, net=None, loss=None, **options):
 def ends(t, losses):
     losses = losses.rows if isinstance(losses, gn.History) else losses
     for row in losses:
-        row.pop("seconds")
+        row.pop("seconds", None)
     return losses, t.steps, [gn.to_host(a).tolist() for a in t._kept()]
 
 
@@ -66,6 +67,35 @@ def alike(fake_gpu, streams, fit, make=made, how=True, **chunk):
 @pytest.mark.parametrize("chunk", [1, 400, 1 << 25])
 def test_the_numbers_are_those_of_data_on_the_gpu(fake_gpu, streams, how, chunk):
     alike(fake_gpu, streams, lambda t: t.fit((X, LABELS), epochs=4, batch_size=8), how=how, chunk=chunk)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32"])
+@pytest.mark.parametrize("how", [False, True])
+def test_convolutions_by_cudnn_in_parts_for_want_of_memory(fake_gpu, dnn, streams, how, dtype):
+    """What makes a step fast, and what lets it be done at all, go together."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    images = rng.integers(0, 256, (76, 6, 6, 1)).astype("uint8")
+
+    class Greedy(gn.ReLU):
+        def forward(self, x, *, train=False, key=None):
+            if train and x.shape[0] > 4:
+                raise MemoryError
+            return super().forward(x, train=train, key=key)
+
+    def make(gpu, how):
+        convolutions = gn.Conv2d(1, 4, 3), Greedy(), gn.Conv2d(4, 2, 3), gn.BatchNorm(2), gn.ReLU()
+        net = gn.Sequential(*convolutions, gn.Flatten(), gn.Linear(8, 3))
+        return made(gpu, how, net, dtype=dtype)
+
+    def fit(t):
+        with pytest.warns(RuntimeWarning, match="parts of 4 rows"):
+            history = t.fit((images, LABELS), valid=0.2, epochs=2, batch_size=8)
+        answers = t.predict(images, batch_size=16)
+        return [*history.rows, t.evaluate((images, LABELS)), {"answers": answers.tolist()}]
+
+    alike(fake_gpu, streams, fit, make, how, chunk=700)
+    assert {spec.result for (_, spec), plan in cudnn._plans.items() if plan.engine is not None} == {"x", "W", "y"}
 
 
 @pytest.mark.parametrize("x", [BYTES, X.astype("float64"), X.astype("float16")], ids=lambda x: x.dtype.name)
@@ -298,6 +328,14 @@ def test_a_file_that_is_mapped(fake_gpu, streams, tmp_path):
     np.save(tmp_path / "x.npy", X.astype("float64"))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     alike(fake_gpu, streams, lambda t: t.fit((mapped, LABELS), valid=0.2, epochs=3, batch_size=8))
+
+
+def test_chunks_are_of_a_size_that_suits_both_inputs_and_targets(fake_gpu, streams):
+    """Rows of one byte, of which a chunk would be all, with targets of 512 bytes."""
+    x, y = np.zeros((76, 1), "uint8"), rng.random((76, 128)).astype("float32")
+    streams(True, chunk=16 * y[0].nbytes)
+    made(fake_gpu, net=gn.Linear(1, 128), loss=gn.MeanSquaredError()).fit((x, y), epochs=1, batch_size=8)
+    assert max(memory.nbytes for memory in fake_gpu.state.pinned) == 16 * y[0].nbytes
 
 
 def test_batches_may_be_kept(fake_gpu, streams):
