@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("numba")
 
+from gpunn.kernels.cpu import threads
 from gpunn.kernels.cpu.fast import team, update
 from gpunn.kernels.cpu.threads import split
 
@@ -128,6 +129,18 @@ def test_too_little_memory_for_a_piece_is_an_error_and_the_next_work_goes_well(s
             team.run(function, (1 << 55,), 2, 1)
     with pytest.raises(MemoryError):
         team.run(allocate_at_once, (1 << 55,), 1, 1)
+    assert side_by_side(2)
+
+
+def test_after_an_interrupt_while_threads_are_woken_they_work_again(set_threads, monkeypatch):
+    set_threads(2)
+
+    def interrupt(team):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threads, "wake", interrupt)
+        team.run(add_one, (np.zeros(96, int), np.zeros(97, int)), 96, 32)
     assert side_by_side(2)
 
 
