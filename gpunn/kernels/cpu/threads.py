@@ -86,9 +86,9 @@ def wake(work: Any) -> None:
     _waiting().put(work)
 
 
-def enough(size: int, multiplications: int, least: int = ENOUGH) -> int:
-    """How many of `size` equal parts of some matrix products are enough for a thread of their own."""
-    return max(1, least * size // max(1, multiplications))
+def enough(size: int, multiplications: int, least: int | None = None) -> int:
+    """How many of `size` equal parts of some matrix products are enough for a thread: `least` multiplications."""
+    return max(1, (ENOUGH if least is None else least) * size // max(1, multiplications))
 
 
 class _Piece:
