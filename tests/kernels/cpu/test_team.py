@@ -1,4 +1,7 @@
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,8 +11,9 @@ import pytest
 
 pytest.importorskip("numba")
 
+import gpunn
 from gpunn.kernels.cpu import threads
-from gpunn.kernels.cpu.fast import team, update
+from gpunn.kernels.cpu.fast import _jit, team, update
 from gpunn.kernels.cpu.threads import split
 
 team._serve(team.NO_DESK.copy(), np.ones(1, np.int64))  # compiles it, which takes longer than tests wait for threads
@@ -164,3 +168,16 @@ def test_what_is_compiled_is_kept_beside_the_file_it_stands_in():
     assert code.co_filename == update.__file__
     assert "def _adam(" in Path(update.__file__).read_text().splitlines()[code.co_firstlineno]
     assert update._adam.py_func.__qualname__.startswith("_adam-")
+
+
+@pytest.mark.parametrize("changed", ["winograd.py", "fast/exp.py"])
+def test_what_is_compiled_is_not_kept_when_what_it_is_made_of_has_changed(changed, tmp_path):
+    shutil.copytree(Path(gpunn.__file__).parent, tmp_path / "gpunn", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from gpunn.kernels.cpu.fast import _jit; print(_jit.FILES)"
+    names = []
+    for more in ("", "\n"):
+        with open(tmp_path / "gpunn/kernels/cpu" / changed, "a") as file:
+            file.write(more)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+        names.append(int(done.stdout))
+    assert names[0] == _jit.FILES != names[1]
