@@ -22,8 +22,9 @@ __all__ = ["enough", "split", "summed", "threads", "waiting", "wake"]
 LINE = 16  # elements: pieces begin whole cache lines after the start
 ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
 
-waiting = np.zeros(1, np.int64)  # how many pieces no thread has taken from the queue
-_counting = threading.Lock()
+_announced: set["_Piece"] = set()  # those that wait for a thread; counted up and down they would not survive Ctrl-C
+waiting = np.zeros(1, np.int64)  # how many these are, for compiled code to see
+_counting = threading.RLock()  # what a signal calls may have work divided, too
 
 
 @functools.cache
@@ -47,10 +48,12 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
     length = -(-size // (pieces * align)) * align
     with _products_on_one_thread if products else contextlib.nullcontext():
         others = [_Piece(work, slice(start, min(start + length, size))) for start in range(length, size, length)]
-        _count(len(others))
-        for other in others:
-            wake(other)
         try:
+            with _counting:
+                _announced.update(others)
+                waiting[0] = len(_announced)
+            for other in others:
+                wake(other)
             work(slice(0, length))
         finally:
             for other in others:
@@ -78,19 +81,14 @@ def summed(
     return [functools.reduce(np.add, arrays) for arrays in zip(*(parts[start] for start in sorted(parts)), strict=True)]
 
 
-def _count(more: int) -> None:
-    with _counting:
-        waiting[0] += more
-
-
 def wake(work: Any) -> None:
     """Have `work.run()` called by the next thread that sleeps."""
     _waiting().put(work)
 
 
-def enough(size: int, multiplications: int, least: int = ENOUGH) -> int:
-    """How many of `size` equal parts of some matrix products are enough for a thread of their own."""
-    return max(1, least * size // max(1, multiplications))
+def enough(size: int, multiplications: int, least: int | None = None) -> int:
+    """How many of `size` equal parts of some matrix products are enough for a thread: `least` multiplications."""
+    return max(1, (ENOUGH if least is None else least) * size // max(1, multiplications))
 
 
 class _Piece:
@@ -107,6 +105,9 @@ class _Piece:
 
     def run(self) -> None:
         """Work on it, unless a thread has begun that already. What is raised is kept."""
+        with _counting:
+            _announced.discard(self)
+            waiting[0] = len(_announced)
         if not self.begun.acquire(blocking=False):
             return
         try:
@@ -128,8 +129,6 @@ def _waiting() -> "SimpleQueue[Any]":
 
 def _take(pieces: "SimpleQueue[Any]") -> None:
     while (piece := pieces.get()) is not None:
-        if isinstance(piece, _Piece):
-            _count(-1)
         piece.run()
         del piece  # or its arrays would be held until the next one comes
 
@@ -166,10 +165,15 @@ class _OneThread:
 _products_on_one_thread = _OneThread()
 
 
+def _forget() -> None:
+    """In a child process: threads do not live on there, nor do they give back what they held."""
+    global _counting
+    _waiting.cache_clear()
+    _counting = threading.RLock()
+    _announced.clear()
+    waiting[0] = 0
+    _OneThread.__init__(_products_on_one_thread)
+
+
 if hasattr(os, "register_at_fork"):
-    # Threads do not live on in a child process.
-    os.register_at_fork(after_in_child=_waiting.cache_clear)
-    os.register_at_fork(after_in_child=lambda: waiting.fill(0))
-    os.register_at_fork(
-        after_in_child=lambda: _OneThread.__init__(_products_on_one_thread)
-    )  # nor do they leave it there
+    os.register_at_fork(after_in_child=_forget)

@@ -22,21 +22,7 @@ import numpy as np
 from gpunn.kernels.cpu.threads import enough, split, summed
 from gpunn.ops.conv import Pair
 
-__all__ = [
-    "IN",
-    "OUT",
-    "TWICE",
-    "VALUES",
-    "A",
-    "B",
-    "G",
-    "backward",
-    "forward",
-    "of_weights",
-    "suits",
-    "tiles",
-    "to_weights",
-]
+__all__ = ["IN", "OUT", "TWICE", "VALUES", "A", "B", "G", "backward", "forward", "suits", "tiles"]
 
 POINTS = np.array([0.0, 0.75, -0.75, 1.5, -1.5])
 OUT, IN = 4, 6  # pixels on a side of a tile
@@ -77,13 +63,13 @@ def suits(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair, least: int = 3
     return worth and W.shape[:2] == (3, 3) and stride == (1, 1) and x.dtype == W.dtype and W.dtype in TWICE
 
 
-def of_weights(W: np.ndarray) -> np.ndarray:
+def _of_weights(W: np.ndarray) -> np.ndarray:
     """U = G g G^T for the kernel g of each pair of channels: (36, C, M)."""
     _, GG, _ = TWICE[W.dtype]
     return (GG @ W.reshape(9, -1)).reshape(VALUES, *W.shape[2:])
 
 
-def to_weights(dU: np.ndarray) -> np.ndarray:
+def _to_weights(dU: np.ndarray) -> np.ndarray:
     """dW = G^T dU G: (3, 3, C, M)."""
     _, GG, _ = TWICE[dU.dtype]
     return (GG.T @ dU.reshape(VALUES, -1)).reshape(3, 3, *dU.shape[1:])
@@ -91,7 +77,7 @@ def to_weights(dU: np.ndarray) -> np.ndarray:
 
 def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, y: np.ndarray, padding: Pair) -> None:
     """Fill y with what `conv2d` gives."""
-    (N, P, Q, M), U, (AA, _, _) = y.shape, of_weights(W), TWICE[W.dtype]
+    (N, P, Q, M), U, (AA, _, _) = y.shape, _of_weights(W), TWICE[W.dtype]
     down, across = tiles((P, Q))
 
     def work(part: slice) -> None:
@@ -110,7 +96,7 @@ def backward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(dW, db); fills dx, where there is one."""
     (N, P, Q, M), (_, h, w, C) = dy.shape, x.shape
-    UT, (AA, _, BB), (above, left) = of_weights(W).swapaxes(1, 2), TWICE[W.dtype], padding
+    UT, (AA, _, BB), (above, left) = _of_weights(W).swapaxes(1, 2), TWICE[W.dtype], padding
     down, across = tiles((P, Q))
 
     def work(dU: np.ndarray, db: np.ndarray, part: slice) -> None:
@@ -130,7 +116,7 @@ def backward(
 
     least = enough(N, N * P * Q * W.size // 2)
     dU, db = summed(work, ((VALUES, C, M), (M,)), W.dtype, N, least, products=True)
-    return to_weights(dU), db
+    return _to_weights(dU), db
 
 
 def _pieces(part: slice, W: np.ndarray, size: Pair) -> Iterator[slice]:

@@ -54,6 +54,8 @@ def pieces(request, monkeypatch):
         monkeypatch.setattr(winograd, "PIECE", 1)
         if "numba" in MODULES:
             monkeypatch.setattr(direct, "threads", lambda: 7)
+            monkeypatch.setattr(direct, "ENOUGH", 1)
+            monkeypatch.setattr(fast_winograd, "ENOUGH", 1)
             monkeypatch.setattr(fast_winograd, "CACHE", 1)
 
 
@@ -101,6 +103,32 @@ def test_a_twin_gives_what_the_reference_gives(twin, shape, dtype, pieces):
     without = twin.conv2d_backward(dy, x, W, **where, need_dx=False)
     assert without[0] is None
     check([twin.conv2d(x, W, **where) + b, *without[1:]], [wanted[0], *wanted[2:]], dtype)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[2], TILED[0]])
+@pytest.mark.parametrize("pieces", ["in pieces"], indirect=True)
+def test_what_is_tested_in_pieces_is_divided(twin, shape, pieces, monkeypatch):
+    divided = []
+
+    def run(function, arguments, size, least):
+        divided.append(size >= 2 * least)
+        return direct_run(function, arguments, size, least)
+
+    class Piece(threads._Piece):
+        def __init__(self, *given):
+            divided.append(True)
+            super().__init__(*given)
+
+    monkeypatch.setattr(threads, "_Piece", Piece)
+    if "numba" in MODULES:
+        direct_run = direct.run
+        monkeypatch.setattr(direct, "run", run)
+        monkeypatch.setattr(fast_winograd, "run", run)
+    x, W, b, dy, where = arrays(shape)
+    for function, given in ((twin.conv2d, (x, W, b)), (twin.conv2d_backward, (dy, x, W))):
+        function(*given, **where)
+        assert any(divided)
+        divided.clear()
 
 
 @pytest.mark.parametrize("shape", TILED)

@@ -126,6 +126,59 @@ def test_other_arrays_are_left_to_numpy(what, monkeypatch):
         check([linear(x, W)], [ops.linear.reference(x, W)])
 
 
+SHAPES = {"x": (20, 150), "W": (150, 130), "b": (130,), "dy": (20, 130)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"W": (149, 130)},
+        {"W": (151, 130)},
+        {"W": (150,)},
+        {"x": (21, 150)},
+        {"b": (129,)},
+        {"b": (131,)},
+        {"b": (1,)},
+        {"x": (1, 150), "W": (149, 130)},
+        {"dy": (19, 130)},
+        {"dy": (20, 129)},
+    ],
+    ids=str,
+)
+def test_shapes_that_do_not_go_together_are_left_to_numpy(wrong, monkeypatch):
+    monkeypatch.setattr(fast, "run", None)  # it would read and write beyond the end
+    arrays = {name: normal(*shape) for name, shape in (SHAPES | wrong).items()}
+    x, W, b, dy = arrays.values()
+    calls = [(linear_backward, (dy, x, W))]
+    if "dy" not in wrong and wrong != {"x": (21, 150)}:
+        calls = [(linear, (x, W, b))]
+    for function, given in calls:
+        try:
+            wanted = getattr(ops, function.__name__).reference(*given)
+        except ValueError as error:
+            with pytest.raises(type(error)):
+                function(*given)
+        else:
+            check([function(*given)], [wanted])
+
+
+def test_places_of_a_wrong_shape_are_left_to_numpy(monkeypatch):
+    monkeypatch.setattr(fast, "run", None)
+    x, W, dy = normal(20, 150), normal(150, 130), normal(20, 130)
+    with pytest.raises(ValueError, match="mismatch"):
+        linear(x, W, out=normal(20, 129))
+    for out in ((normal(19, 150), None, None), (None, normal(130, 150), None), (None, None, normal(1, 130))):
+        with pytest.raises(ValueError, match="output"):
+            linear_backward(dy, x, W, out=out)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_place_may_be_that_of_an_input(over):
+    given = [normal(150, 150), normal(150, 150)]
+    wanted = ops.linear.reference(*given)
+    check([linear(*given, out=given[over])], [wanted])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_goes_where_it_goes_in_a_sum(bad):
     x, W, dy = normal(20, 150), normal(150, 130), normal(20, 130)

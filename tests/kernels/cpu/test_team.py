@@ -1,4 +1,7 @@
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,7 +11,9 @@ import pytest
 
 pytest.importorskip("numba")
 
-from gpunn.kernels.cpu.fast import team, update
+import gpunn
+from gpunn.kernels.cpu import threads
+from gpunn.kernels.cpu.fast import _jit, team, update
 from gpunn.kernels.cpu.threads import split
 
 team._serve(team.NO_DESK.copy(), np.ones(1, np.int64))  # compiles it, which takes longer than tests wait for threads
@@ -131,6 +136,18 @@ def test_too_little_memory_for_a_piece_is_an_error_and_the_next_work_goes_well(s
     assert side_by_side(2)
 
 
+def test_after_an_interrupt_while_threads_are_woken_they_work_again(set_threads, monkeypatch):
+    set_threads(2)
+
+    def interrupt(team):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threads, "wake", interrupt)
+        team.run(add_one, (np.zeros(96, int), np.zeros(97, int)), 96, 32)
+    assert side_by_side(2)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_process_makes_threads_of_its_own(set_threads):
@@ -151,3 +168,16 @@ def test_what_is_compiled_is_kept_beside_the_file_it_stands_in():
     assert code.co_filename == update.__file__
     assert "def _adam(" in Path(update.__file__).read_text().splitlines()[code.co_firstlineno]
     assert update._adam.py_func.__qualname__.startswith("_adam-")
+
+
+@pytest.mark.parametrize("changed", ["winograd.py", "fast/exp.py"])
+def test_what_is_compiled_is_not_kept_when_what_it_is_made_of_has_changed(changed, tmp_path):
+    shutil.copytree(Path(gpunn.__file__).parent, tmp_path / "gpunn", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from gpunn.kernels.cpu.fast import _jit; print(_jit.FILES)"
+    names = []
+    for more in ("", "\n"):
+        with open(tmp_path / "gpunn/kernels/cpu" / changed, "a") as file:
+            file.write(more)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+        names.append(int(done.stdout))
+    assert names[0] == _jit.FILES != names[1]

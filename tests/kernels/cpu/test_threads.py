@@ -13,13 +13,8 @@ from gpunn.kernels.cpu.threads import split
 
 
 @pytest.fixture
-def three(monkeypatch):
-    monkeypatch.setattr(threads, "threads", lambda: 3)
-    threads._waiting.cache_clear()
-    yield
-    for _ in range(2):
-        threads._waiting().put(None)
-    threads._waiting.cache_clear()
+def three(set_threads):
+    set_threads(3)
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 96, 97, 1000])
@@ -62,6 +57,21 @@ def test_what_no_other_thread_begins_is_done_by_the_caller(monkeypatch):
     here = []
     split(lambda part: here.append(threading.current_thread()), 96, 32)
     assert here == [threading.current_thread()] * 3
+
+
+def test_no_piece_is_counted_as_waiting_once_all_are_done(three, monkeypatch):
+    during = []
+    split(lambda part: during.append(threads.waiting[0]), 96, 32)
+    assert max(during) <= 2
+    assert threads.waiting[0] == 0
+
+    def interrupt(piece):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "wake", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        split(lambda part: None, 96, 32)
+    assert threads.waiting[0] == 0
 
 
 def test_a_piece_may_be_divided_again(three):

@@ -93,3 +93,12 @@ def test_only_long_arrays_are_cut_into_blocks(monkeypatch):
     blocked(np.ones(64), np.ones(64))
     blocked(np.ones(150), np.ones(150))
     assert sizes == [(64, 64), (64, 64), (64, 64), (22, 22)]
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_arrays_that_are_not_of_one_size_are_an_error(twins, name):
+    n_arrays = sum(p.kind == p.POSITIONAL_ONLY for p in inspect.signature(getattr(ops, name)).parameters.values())
+    for short in range(1, n_arrays):
+        arrays = [np.ones(99 - (i == short), "float32") for i in range(n_arrays)]
+        with pytest.raises(ValueError, match="shape"):
+            twins[name](*arrays, **CONSTANTS[name])

@@ -4,8 +4,9 @@ Each is a loop for one core, which leaves Python's lock; long arrays are divided
 `split`. Numba's own threads would wait for work beside those of the matrix library, and on as many cores both would be
 slow: a product of 128 x 784 x 512 and an update by Adam took 8.2 ms with them, and 1.0 ms with those of `split`.
 
-Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has. So what
-it keeps bears a name in which all files of this folder have a part.
+Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has, or of a
+constant, such as those of Winograd's way in the folder above. So what it keeps bears a name in which all files of both
+folders have a part.
 """
 
 import zlib
@@ -22,7 +23,7 @@ __all__ = ["called", "inner", "jit", "plain"]
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 SUMS = {"reassoc", "contract", "nsz"}
-FILES = zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+FILES = zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parents[1].rglob("*.py"))))
 
 
 def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Callable[..., Any]:

@@ -124,7 +124,7 @@ def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transposed: str = ""
 
 def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """`gpunn.ops.linear` for NumPy arrays."""
-    if len(x) * W.size < SMALL or not _fit(x, W, b, out):
+    if len(x) * W.size < SMALL or not _fit(x, W, b, out) or _over(out, x, W, b):
         return plain.linear(x, W, b, out=out)
     y = empty((len(x), W.shape[1]), F) if out is None else out
     b = NONE if b is None else b
@@ -144,9 +144,9 @@ def linear_backward(
     out: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None] = (None, None, None),
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.linear_backward` for NumPy arrays."""
-    if len(x) * W.size < SMALL or not _fit(dy, x, W, *out):
-        return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     dx, dW, db = out
+    if len(x) * W.size < SMALL or not _fit(x, W, db, dy, dx, dW):
+        return plain.linear_backward(dy, x, W, need_dx=need_dx, out=out)
     if need_dx:
         dx = empty(x.shape, F) if dx is None else dx
         product(dy, W, dx, transposed="b")
@@ -157,12 +157,25 @@ def linear_backward(
     return dx if need_dx else None, dW, db
 
 
-def _fit(rows: np.ndarray, *others: np.ndarray | None) -> bool:
-    """Whether these are as `_product` expects them: of float32, in one piece, to be written to; or not there."""
-    for a in (rows, *others):  # a generator for all() would take longer
-        if a is not None and not (a.dtype == F and a.ndim <= 2 and a.flags.carray):
+def _fit(
+    x: np.ndarray, W: np.ndarray, b: np.ndarray | None, y: np.ndarray | None, *gradients: np.ndarray | None
+) -> bool:
+    """Whether these are of float32, in one piece, to be written to, and of shapes that go together; None always is.
+
+    Instead of b and y their gradients may be given, and after them those of x and W. Compiled code does not look where
+    an array ends.
+    """
+    N, D, M = len(x), len(W), W.shape[-1]
+    shapes = (N, D), (D, M), (M,), (N, M), (N, D), (D, M)
+    for a, shape in zip((x, W, b, y, *gradients), shapes, strict=False):  # a generator for all() would take longer
+        if a is not None and not (a.dtype == F and a.shape == shape and a.flags.carray):
             return False
-    return rows.ndim == 2
+    return True
+
+
+def _over(out: np.ndarray | None, *arrays: np.ndarray | None) -> bool:
+    """Whether `out` lies over one of these, which would be written to before it has been read."""
+    return out is not None and any(a is not None and np.may_share_memory(a, out) for a in arrays)
 
 
 TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward} if AVX512 else {}

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from gpunn.kernels.cpu.fast._jit import called
 
-__all__ = ["AVX512", "LANES", "LONG", "WIDE", "copy", "long", "multiply", "sandwich", "transpose", "wide"]
+__all__ = ["AVX512", "LANES", "LONG", "WIDE", "copy", "long", "multiply", "sandwich", "transpose"]
 
 AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 LANES = 16 if AVX512 else 8  # numbers of float32 in a register
@@ -127,7 +127,7 @@ def _panel(height: int, vectors: int) -> Callable[..., Any]:
 
 
 # `multiply` for WIDE, 2 and 1 times LANES columns.
-wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
+_wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
 long = _panel(1, LONG)  # and for LONG times LANES columns of a single row
 
 
@@ -142,7 +142,7 @@ def multiply(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
     (b0, bo, bk), (c0, ci), m = b_at, c_at, 0
     while m < columns:
         if columns - m >= WIDE * LANES:
-            wide(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
+            _wide(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
             m += WIDE * LANES
         elif columns - m >= 2 * LANES:
             _two(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)

@@ -36,7 +36,7 @@ BITS = 20  # of the ticket for the next piece; the number of pieces is in those 
 # Places on the desk; those that several threads write to are in cache lines of their own.
 TICKET, DONE, ASLEEP, CALLED, FUNCTION, ARGUMENTS, SIZE, LENGTH, FAILED, PLACES = 0, 8, 16, 24, 32, 33, 34, 35, 36, 40
 
-NO_DESK = np.zeros(PLACES, np.int64)
+NO_DESK = np.zeros(PLACES, np.int64)  # for one who does all pieces alone: it is not looked at
 
 INT, ADDRESS = ir.IntType(64), ir.IntType(8).as_pointer()
 WORK = ir.FunctionType(ir.IntType(1), [ADDRESS, INT, INT])  # does a piece, (arguments, start, stop); whether it failed
@@ -248,18 +248,21 @@ def run(function: Callable[..., None], arguments: tuple[Any, ...], size: int, le
         function(NO_DESK, size, size, *arguments)
         return
     team = _team()
-    if not team.busy.acquire(blocking=False):
+    if team.busy.locked():
         function(NO_DESK, size, size, *arguments)
         return
-    try:
-        team.desk[CALLED] = 1
-        if team.desk[ASLEEP]:
-            for _ in range(_none(team.desk, ASLEEP)):
-                threads.wake(team)
-        function(team.desk, size, -(-size // (pieces * align)) * align, *arguments)
-    finally:
-        team.desk[CALLED] = 0
-        team.busy.release()
+    with team.busy:  # not acquire(): Ctrl-C after it, and nobody would ever release the lock
+        try:
+            team.desk[CALLED] = 1
+            if team.desk[ASLEEP]:
+                for _ in range(_none(team.desk, ASLEEP)):
+                    threads.wake(team)
+            function(team.desk, size, -(-size // (pieces * align)) * align, *arguments)
+        except BaseException:
+            _team.cache_clear()  # some may not have been woken: for those of another team that is not so
+            raise
+        finally:
+            team.desk[CALLED] = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -133,7 +133,10 @@ def _twin(name: str) -> Callable[..., None]:
 
     @functools.wraps(blocked)
     def fused(w: np.ndarray, *arrays: np.ndarray, **named: Any) -> None:
-        if w.ndim != 1 or not plain(w, *arrays):
+        fit = w.ndim == 1 and plain(w, *arrays)
+        for a in arrays:  # a kernel does not look where an array ends
+            fit &= a.shape == w.shape
+        if not fit:
             return blocked(w, *arrays, **named)
         c = np.array(constants(**named), dtype=w.dtype)
         return run(kernel, (w, *arrays, c), w.size, LEAST, align=LINE)

@@ -48,14 +48,14 @@ def backward(
 
 
 def _of_weights(W: np.ndarray) -> np.ndarray:
-    """U = G g G^T, as `of_weights` of `gpunn.kernels.cpu.winograd`."""
+    """U = G g G^T, as `_of_weights` of `gpunn.kernels.cpu.winograd`."""
     U = np.empty((VALUES, *W.shape[2:]), np.float32)
     product(TWICE[W.dtype][1], W.reshape(9, -1), U.reshape(VALUES, -1))
     return U
 
 
 def _to_weights(dU: np.ndarray) -> np.ndarray:
-    """dW = G^T dU G, as `to_weights` there."""
+    """dW = G^T dU G, as `_to_weights` there."""
     dW = np.empty((3, 3, *dU.shape[1:]), np.float32)
     product(TWICE[dU.dtype][1], dU.reshape(VALUES, -1), dW.reshape(9, -1), transposed="a")
     return dW
