@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from gpunn import ops
 from gpunn.kernels.cpu import winograd
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import enough, split, summed
+from gpunn.ops._op import reference
 from gpunn.ops.conv import Pair, output_size, pad2d, seen_from
 
-__all__ = ["TWINS", "conv2d", "conv2d_backward"]
+__all__ = ["TWINS", "conv2d", "conv2d_backward", "match"]
 
 PIECE = 1 << 18  # numbers: 1 MiB of float32
 
@@ -25,6 +27,8 @@ def conv2d(
     x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
 ) -> np.ndarray:
     """`gpunn.ops.conv2d` for NumPy arrays."""
+    if not match(x, W):
+        return reference(ops.conv2d)(x, W, b, stride=stride, padding=padding)
     (N, *image, _), (U, V, _, M) = x.shape, W.shape
     P, Q = (output_size(*axis) for axis in zip(image, (U, V), stride, padding, strict=True))
     y = empty((N, P, Q, M), x.dtype)
@@ -53,6 +57,8 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.conv2d_backward` for NumPy arrays: dW = columns^T dy, and dx collects dy W^T, column by column."""
+    if not match(x, W, dy, stride, padding):
+        return reference(ops.conv2d_backward)(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
     (N, P, Q, M), (_, h, w, _), (U, V, C, _) = dy.shape, x.shape, W.shape
     above, left = padding
     dx = empty(x.shape, x.dtype) if need_dx else None
@@ -74,6 +80,16 @@ def conv2d_backward(
     least = enough(N, 2 * N * P * Q * W.size)
     dW, db = summed(work, ((U * V * C, M), (M,)), W.dtype, N, least, products=True)
     return dx, dW.reshape(W.shape), db
+
+
+def match(
+    x: np.ndarray, W: np.ndarray, dy: np.ndarray | None = None, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> bool:
+    """Whether the shapes go together, as strided views and compiled code take for granted."""
+    if dy is None:
+        return x.shape[3:] == W.shape[2:3]
+    size = (output_size(*axis) for axis in zip(x.shape[1:3], W.shape[:2], stride, padding, strict=True))
+    return x.shape[3:] == W.shape[2:3] and dy.shape == (len(x), *size, *W.shape[3:])
 
 
 def _pieces(part: slice, W: np.ndarray, size: Pair) -> Iterator[slice]:

@@ -171,6 +171,30 @@ def test_winograds_errors_are_as_small_as_said(twin):
         assert np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2)) < 1.3e-6
 
 
+@pytest.mark.parametrize("channels", [4, 32])
+@pytest.mark.parametrize("wrong", ["channels", "fewer images", "outputs", "bias", "channels of x", "another size"])
+def test_what_does_not_go_together_is_left_to_the_reference(twin, channels, wrong):
+    ones = lambda *shape: np.ones(shape, "float32")  # noqa: E731
+    x, W, dy = ones(2, 9, 9, channels), ones(3, 3, channels, channels), ones(2, 7, 7, channels)
+    backward = {
+        "fewer images": (dy[:1], x, W),
+        "outputs": (ones(2, 7, 7, channels + 1), x, W),
+        "channels of x": (dy, ones(2, 9, 9, channels + 1), W),
+        "another size": (ones(2, 7, 6, channels), x, W),
+    }
+    if wrong in backward:
+        name, given = "conv2d_backward", backward[wrong]
+    else:
+        name = "conv2d"
+        given = (x, ones(3, 3, channels + 1, 5)) if wrong == "channels" else (x, W, ones(channels - 1))
+    if wrong != "another size":
+        with pytest.raises(ValueError, match=r"shape|mismatch"):
+            twin.TWINS[name](*given)
+        return
+    for got, wanted in zip(twin.TWINS[name](*given), ops.conv2d_backward.reference(*given), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
+
+
 def test_other_types_than_floats(twin):
     x, W = np.arange(2 * 6 * 6 * 2).reshape(2, 6, 6, 2), np.arange(3 * 3 * 2 * 3).reshape(3, 3, 2, 3)
     assert np.array_equal(twin.conv2d(x, W), ops.conv2d.reference(x, W))

@@ -37,7 +37,7 @@ def conv2d(
     x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
 ) -> np.ndarray:
     """`gpunn.ops.conv2d` for NumPy arrays."""
-    if not _single(x, W):
+    if not _single(x, W) or not conv.match(x, W) or not (b is None or b.shape == W.shape[3:]):
         return conv.conv2d(x, W, b, stride=stride, padding=padding)
     x, W, b = _plain(x), _plain(W), np.zeros(W.shape[3], F) if b is None else _plain(b)
     P, Q = (output_size(*axis) for axis in zip(x.shape[1:3], W.shape[:2], stride, padding, strict=True))
@@ -59,7 +59,7 @@ def conv2d_backward(
     need_dx: bool = True,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """`gpunn.ops.conv2d_backward` for NumPy arrays."""
-    if not _single(dy, x, W):
+    if not _single(dy, x, W) or not conv.match(x, W, dy, stride, padding):
         return conv.conv2d_backward(dy, x, W, stride=stride, padding=padding, need_dx=need_dx)
     dy, x, W = _plain(dy), _plain(x), _plain(W)
     dx = empty(x.shape if need_dx else (0,) * 4, F)
