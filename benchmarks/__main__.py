@@ -27,6 +27,8 @@ def main(argv=None):
     if arguments.table:
         results = json.loads(arguments.table.read_text(encoding="utf-8"))
         print(report(results), end="")
+        if arguments.out:
+            arguments.out.mkdir(parents=True, exist_ok=True)
         for path in draw(results, arguments.out) if arguments.out else ():
             print(path, file=sys.stderr)
         return
