@@ -18,7 +18,7 @@ import numpy as np
 __all__ = ["empty"]
 
 LARGE = 31 << 20  # bytes: see gpunn._start for smaller arrays
-MOST = 1 << 30  # bytes kept; free buffers beyond are given back
+MOST = 1 << 30  # bytes in buffers, free or not; arrays beyond are NumPy's own
 LINE = 64  # bytes: arrays begin with a cache line
 
 _buffers: list[np.ndarray] = []  # the one that was used last at the end
@@ -36,22 +36,24 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         fitting = [number for number in free if _buffers[number].size >= size + LINE]
         if fitting:
             buffer = _buffers.pop(min(fitting, key=lambda number: _buffers[number].size))
-        else:
-            _keep(MOST - size, free)
+        elif _keep(MOST - size - LINE, free):
             buffer = np.empty(size + LINE, np.uint8)
+        else:
+            return np.empty(shape, dtype)
         _buffers.append(buffer)
         start = -buffer.ctypes.data % LINE
         return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def _keep(most: int, free: list[int]) -> None:
-    """Give free buffers back, the oldest first, until no more bytes than `most` are left."""
+def _keep(most: int, free: list[int]) -> bool:
+    """Give free buffers back, the oldest first, until no more bytes than `most` are left; says whether so few are."""
     kept = sum(buffer.size for buffer in _buffers)
     for number in free:
         if kept > most:
             kept -= _buffers[number].size
             _buffers[number] = GONE
     _buffers[:] = [buffer for buffer in _buffers if buffer is not GONE]
+    return kept <= most
 
 
 def _references(number: int) -> int:
