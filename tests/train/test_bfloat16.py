@@ -10,6 +10,7 @@ import pytest
 import gpunn as gn
 from gpunn.train import graph, run
 from gpunn.train.config import Config
+from tests.train.greedy import Greedy
 
 bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
 rng = np.random.default_rng(3)
@@ -241,14 +242,8 @@ def test_a_run_that_is_stopped_goes_on_here_and_elsewhere(fake_gpu, tmp_path):
 
 
 def test_steps_in_parts(fake_gpu):
-    class Greedy(gn.Tanh):
-        def forward(self, x, *, train=False, key=None):
-            if train and x.shape[0] > 4:
-                raise MemoryError
-            return super().forward(x, train=train, key=key)
-
     def make(how):
-        return trainer(fake_gpu, gn.Sequential(gn.Linear(6, 5), Greedy(), gn.Linear(5, 3)), graph=how)
+        return trainer(fake_gpu, gn.Sequential(gn.Linear(6, 5), Greedy(4), gn.Linear(5, 3)), graph=how)
 
     with pytest.warns(RuntimeWarning, match="parts of 4 rows"):
         t = ends_alike(fake_gpu, make)

@@ -9,6 +9,7 @@ import pytest
 import gpunn as gn
 from benchmarks.workloads import Workload
 from gpunn.train import graph
+from tests.train.greedy import Greedy
 
 rng = np.random.default_rng(3)
 X = rng.standard_normal((44, 6)).astype("float32")
@@ -445,14 +446,8 @@ def test_shapes_without_end_do_not_fill_the_memory(fake_gpu, monkeypatch):
 
 
 def test_steps_in_parts_are_captured_too(fake_gpu):
-    class Greedy(gn.Tanh):
-        def forward(self, x, *, train=False, key=None):
-            if train and x.shape[0] > 4:
-                raise MemoryError
-            return super().forward(x, train=train, key=key)
-
     def make(how):
-        return trainer(fake_gpu, how, gn.Sequential(gn.Linear(6, 5), gn.Dropout(0.2), Greedy(), gn.Linear(5, 3)))
+        return trainer(fake_gpu, how, gn.Sequential(gn.Linear(6, 5), gn.Dropout(0.2), Greedy(4), gn.Linear(5, 3)))
 
     with pytest.warns(RuntimeWarning, match="parts of 4 rows"):
         ends_alike(fake_gpu, make)

@@ -11,6 +11,7 @@ import gpunn as gn
 from gpunn.data import streamed
 from gpunn.kernels.cuda import cudnn
 from gpunn.train import graph, trainer
+from tests.train.greedy import Greedy
 
 pytestmark = pytest.mark.filterwarnings("ignore:the data take")
 rng = np.random.default_rng(4)
@@ -77,14 +78,8 @@ def test_convolutions_by_cudnn_in_parts_for_want_of_memory(fake_gpu, dnn, stream
         pytest.importorskip("ml_dtypes")
     images = rng.integers(0, 256, (76, 6, 6, 1)).astype("uint8")
 
-    class Greedy(gn.ReLU):
-        def forward(self, x, *, train=False, key=None):
-            if train and x.shape[0] > 4:
-                raise MemoryError
-            return super().forward(x, train=train, key=key)
-
     def make(gpu, how):
-        convolutions = gn.Conv2d(1, 4, 3), Greedy(), gn.Conv2d(4, 2, 3), gn.BatchNorm(2), gn.ReLU()
+        convolutions = gn.Conv2d(1, 4, 3), Greedy(4), gn.Conv2d(4, 2, 3), gn.BatchNorm(2), gn.ReLU()
         net = gn.Sequential(*convolutions, gn.Flatten(), gn.Linear(8, 3))
         return made(gpu, how, net, dtype=dtype)
 
@@ -209,7 +204,7 @@ def test_evaluate_and_predict(fake_gpu, streams):
 
 
 def test_answers_where_the_memory_does_not_suffice_for_so_many_rows(fake_gpu, streams):
-    class Greedy(gn.Tanh):
+    class Small(gn.Tanh):
         def infer(self, x):
             if x.shape[0] > 7:
                 raise MemoryError
@@ -218,7 +213,7 @@ def test_answers_where_the_memory_does_not_suffice_for_so_many_rows(fake_gpu, st
     found = []
     for yes in (False, True):
         streams(yes)
-        t = made(fake_gpu, net=gn.Sequential(gn.Linear(6, 5), Greedy(), gn.Linear(5, 3)))
+        t = made(fake_gpu, net=gn.Sequential(gn.Linear(6, 5), Small(), gn.Linear(5, 3)))
         found.append((t.predict(X, batch_size=26).tolist(), t.evaluate((X, LABELS), batch_size=26)))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
     assert found[0][1] == pytest.approx(found[1][1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from tests.train.greedy import Greedy
 
 rng = np.random.default_rng(11)
 X = rng.standard_normal((60, 4)).astype("float32")
@@ -679,29 +680,6 @@ def test_going_back_takes_running_statistics_and_random_numbers_with_it(monkeypa
 
 
 # --- too little memory
-
-
-class Greedy(gn.Tanh):
-    """Has memory for so many rows, in the forward or the backward pass."""
-
-    def __init__(self, most, backward=False):
-        super().__init__()
-        self.most, self.late, self.passes = most, backward, []
-
-    def forward(self, x, *, train=False, key=None):
-        if train:
-            self.passes.append(x.shape[0])
-            if not self.late and x.shape[0] > self.most:
-                raise MemoryError("no memory for this")
-        return super().forward(x, train=train, key=key)
-
-    def backward(self, dy, cache, *, need_dx=True):
-        if self.late and dy.shape[0] > self.most:
-            raise MemoryError("no memory for this")
-        return super().backward(dy, cache, need_dx=need_dx)
-
-    def config(self):
-        return {}
 
 
 @pytest.mark.parametrize("late", [False, True])

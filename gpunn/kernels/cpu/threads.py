@@ -17,9 +17,9 @@ import numpy as np
 
 from gpunn.processors import usable_processors
 
-__all__ = ["enough", "split", "summed", "threads", "waiting", "wake"]
+__all__ = ["LINE", "enough", "split", "summed", "threads", "waiting", "wake"]
 
-LINE = 16  # elements: pieces begin whole cache lines after the start
+LINE = 16  # numbers of float32 in a cache line: pieces begin whole ones after the start
 ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
 
 _announced: set["_Piece"] = set()  # those that wait for a thread; counted up and down they would not survive Ctrl-C

@@ -10,8 +10,9 @@ import numpy as np
 from gpunn import ops
 from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.exp import exp
-from gpunn.kernels.cpu.fast.team import LINE, run, shared
+from gpunn.kernels.cpu.fast.team import run, shared
 from gpunn.kernels.cpu.memory import empty
+from gpunn.kernels.cpu.threads import LINE
 
 __all__ = ["TWINS"]
 

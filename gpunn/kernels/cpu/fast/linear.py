@@ -18,9 +18,9 @@ import numpy as np
 
 from gpunn.kernels.cpu import linear as plain
 from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, WIDE, copy, long, multiply, transpose
-from gpunn.kernels.cpu.fast.team import ENOUGH, LINE, run, shared
+from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.memory import empty
-from gpunn.kernels.cpu.threads import enough
+from gpunn.kernels.cpu.threads import LINE, enough
 
 __all__ = ["TWINS", "linear", "linear_backward", "product"]
 

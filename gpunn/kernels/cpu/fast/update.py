@@ -12,7 +12,8 @@ import numpy as np
 from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cpu import update
 from gpunn.kernels.cpu.fast._jit import plain
-from gpunn.kernels.cpu.fast.team import LINE, run, shared
+from gpunn.kernels.cpu.fast.team import run, shared
+from gpunn.kernels.cpu.threads import LINE
 
 __all__ = ["TWINS"]
 
