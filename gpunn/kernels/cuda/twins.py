@@ -335,10 +335,7 @@ def _slope(name: str) -> Callable[..., Array]:
 
 def windows(x: Array, window: Pair, stride: Pair, padding: Pair = (0, 0)) -> tuple[tuple[int, ...], Pair]:
     """The geometry of windows over images x, as the kernels take it, and the size (P, Q) of the output."""
-    size = (
-        output_size(x.shape[1], window[0], stride[0], padding[0]),
-        output_size(x.shape[2], window[1], stride[1], padding[1]),
-    )
+    size = output_size(x.shape[1:3], window, stride, padding)
     return (*x.shape, *size, *window, *stride, *padding), size
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
+from gpunn.kernels.cpu import activation as few
 from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.exp import exp
 from gpunn.kernels.cpu.fast.team import run, shared
@@ -17,6 +18,7 @@ from gpunn.kernels.cpu.threads import LINE
 __all__ = ["TWINS"]
 
 LEAST = 1 << 13  # elements for each thread
+FEW = 1 << 11  # elements for which one call of NumPy takes less time than one of compiled code
 F = np.float32
 ONE, TWO, HALF = F(1.0), F(2.0), F(0.5)
 A, B = F(math.sqrt(2.0 / math.pi)), F(0.044715)
@@ -121,8 +123,16 @@ def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callabl
     return fused
 
 
+_fused_relu = _twin(_relu, ops.relu)
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """`gpunn.ops.relu` for NumPy arrays."""
+    return few.relu(x) if x.size < FEW else _fused_relu(x)
+
+
 TWINS: dict[str, Callable[..., Any]] = {
-    "relu": _twin(_relu, ops.relu),
+    "relu": relu,
     "sigmoid": _twin(_sigmoid, ops.sigmoid, single=True),
     "silu": _twin(_silu, ops.silu, single=True),
     "silu_backward": _twin(_silu_backward, ops.silu_backward, single=True),
