@@ -31,7 +31,13 @@ from gpunn.train.history import History, Row, badness
 __all__ = ["Callback", "Trainer"]
 
 SHARE = 0.5  # of the memory that is free, the most that a data set is given: the rest is for activations
+FASTER = "tf32", "bfloat16"  # than float32, which the network itself is in
 READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits until the GPU has caught up
+
+
+def computes_in(dtype: str | None, device: Device) -> bool:
+    """Whether a Trainer on this device can be one of this `dtype`."""
+    return dtype not in FASTER or (device.backend == "cupy" and os.environ.get("GPUNN_FAST") != "0")
 
 
 class Callback:
@@ -110,12 +116,12 @@ class Trainer:
         self.device, self.seed = find_device(device), whole("seed", seed)
         self._precision: Callable[[], Any] = contextlib.nullcontext  # what the network is computed in
         self._enters: Any = None  # the data type of what enters the network, where it is not that of the weights
-        if dtype in ("tf32", "bfloat16"):
-            if self.device.backend != "cupy" or os.environ.get("GPUNN_FAST") == "0":
-                raise OptionError(
-                    f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
-                    "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
-                )
+        if not computes_in(dtype, self.device):
+            raise OptionError(
+                f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
+                "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
+            )
+        if dtype in FASTER:
             self._compute_in(dtype)
             dtype = "float32"
         if not net.initialised:
