@@ -58,9 +58,9 @@ def train(
     """Train as the config says; returns the run folder and the summary that is written there.
 
     The folder is `out`, which must be new or empty, or runs/NAME-<time>. With `resume`, the folder of a run, training
-    begins where its checkpoint stands, in float32 where the run's dtype is not to be had. `live` draws the losses on the terminal instead of a line for each epoch,
-    `tensorboard` writes the history for TensorBoard, too. Raises Stopped after SIGINT or SIGTERM, once the step in
-    progress is done and the checkpoint written.
+    begins where its checkpoint stands, in float32 where the device does not compute in the run's dtype. `live` draws
+    the losses on the terminal instead of a line for each epoch, `tensorboard` writes the history for TensorBoard, too.
+    Raises Stopped after SIGINT or SIGTERM, once the step in progress is done and the checkpoint written.
     """
 
     def say(text: str) -> None:
@@ -378,5 +378,5 @@ def with_data(
 
 
 def _possible(config: Config, where: Device) -> Config:
-    """The config, but in float32, as the network itself is, if its dtype is one that this device does not compute in."""
+    """The config, but in float32, as the network itself is, if this device does not compute in its dtype."""
     return config if computes_in(config.dtype, where) else dataclasses.replace(config, dtype="float32")

@@ -572,9 +572,9 @@ class Trainer:
         if not fits and announce and not self._told:
             self._told = True
             warnings.warn(
-                f"the data take {size / 2**20:,.1f} MiB{' and, to be split, once more' if times > 1 else ''}, more than "
-                f"{SHARE:.0%} of the {free / 2**20:,.1f} MiB that are free on {self.device}: they stay on the host, and "
-                "batches are streamed from there",
+                f"the data take {size / 2**20:,.1f} MiB{', and once more to be split' if times > 1 else ''}, which is "
+                f"more than {SHARE:.0%} of the {free / 2**20:,.1f} MiB that are free on {self.device}: they stay on "
+                "the host, and batches are streamed from there",
                 RuntimeWarning,
                 stacklevel=2,
             )
