@@ -503,13 +503,16 @@ class Trainer:
         """
         first, size = 0, whole("batch_size", size, at_least=1)
         look = look and isinstance(x, Streamed) and x.dtype != self.device.xp.uint8
+
+        def computed(piece: Array) -> Any:
+            if look:
+                refuse_gaps(piece, first)
+            return compute(piece, first)
+
         while first < x.shape[0]:
             result = None
             try:
-                piece = self._scaled(rows(x, first, size))
-                if look:
-                    refuse_gaps(piece, first)
-                result = compute(piece, first)
+                result = computed(self._scaled(rows(x, first, size)))
             except MemoryError:
                 if size == 1:
                     raise

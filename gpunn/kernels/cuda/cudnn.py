@@ -123,7 +123,7 @@ class Plan:
         self.spec, self.workspace = spec, 0
         self.engine: int | None = None
         self.tried = self.timed = False
-        self.zeros = self.left_out = 0  # how often there was nothing to compare; uses to come that are not compared
+        self.zeros = self.pause = 0  # how often there was nothing to compare; uses to come that are not compared
         dtype = getattr(cudnn.data_type, TYPE[spec.dtype])
         sums = cudnn.data_type.DOUBLE if spec.dtype == "float64" else cudnn.data_type.FLOAT
         graph = cudnn.pygraph(
@@ -231,8 +231,8 @@ def convolve(
                 rows[...] = turned.T
 
         if waits and (not plan.tried or (settings.tuning and not plan.timed)):
-            if plan.left_out:
-                plan.left_out -= 1
+            if plan.pause:
+                plan.pause -= 1
             else:
                 _try(library, plan, run, by_columns, {"x": x, "W": W, "y": y}[result], settings.tuning)
         if plan.tried and plan.engine is not None:
@@ -260,7 +260,7 @@ def _try(
     size = float(abs(wanted).max())
     if not 0.0 < size < math.inf:
         plan.zeros += 1
-        plan.left_out = 2**plan.zeros - 1
+        plan.pause = 2**plan.zeros - 1
         return
     plan.tried = False
     chosen, best = None, product._time(by_columns) if tune else math.inf

@@ -1,6 +1,6 @@
 // All CUDA kernels of gpunn, compiled once for each data type: STORED is the type of the numbers in memory (float,
-// double or bf16), COMPUTED the one they are computed with (float or double), in which sums over the batch, means and
-// variances are stored, too. No header is included.
+// double or bf16), COMPUTED the one they are computed with (float or double), in which sums over the batch, means,
+// variances and the masks of dropout are stored, too. No header is included.
 //
 // A kernel has the name of its op after gn_. Its arguments are pointers, i64 and double alone, which is what Python's
 // numbers become. Every kernel is right for any number of blocks. Sums are taken in double and in an order that follows
