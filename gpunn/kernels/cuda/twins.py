@@ -157,14 +157,23 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
 
 
 def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Array]:
-    """`gpunn.ops.dropout` for CuPy arrays."""
+    """`gpunn.ops.dropout` for CuPy arrays. The mask is not rounded: backward scales by what forward has scaled by."""
     if not plain(x):
         return reference(ops.dropout)(x, rate=rate, key=key, step=step)
-    y, mask = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
+    y, mask = empty(x.shape, x.dtype), empty(x.shape, summed(x.dtype))
     limit, scale = round(rate * 2**32), 1.0 / (1.0 - rate)
     counted = (0, step) if type(step) is int else (step, 0)  # on the device in a captured step
     launch("dropout", x.dtype, blocks(x.size), y, mask, x, x.size, limit, scale, *counted, *key)
     return y, mask
+
+
+def dropout_backward(dy: Array, mask: Array) -> Array:
+    """`gpunn.ops.dropout_backward` for CuPy arrays."""
+    if not (plain(dy) and plain(mask) and mask.dtype == summed(dy.dtype)) or dy.shape != mask.shape:
+        return reference(ops.dropout_backward)(dy, mask)
+    dx = empty(dy.shape, dy.dtype)
+    launch("dropout_backward", dy.dtype, blocks(dy.size), dx, dy, mask, dy.size)
+    return dx
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -438,7 +447,7 @@ WRITTEN = ("gaussian_noise", "global_avg_pool2d", "global_avg_pool2d_backward", 
 TWINS: dict[str, Callable[..., Any]] = {
     **{name: reference(getattr(ops, name)) for name in WRITTEN},
     **{name: _forward(name) for name in ACTIVATIONS},
-    **{f"{name}_backward": _backward(f"{name}_backward") for name in (*ACTIVATIONS, "dropout")},
+    **{f"{name}_backward": _backward(f"{name}_backward") for name in ACTIVATIONS},
     **{name: _update(name) for name in CONSTANTS},
     "sigmoid_cross_entropy": _loss("sigmoid_cross_entropy", lambda rows, numbers: rows),
     "quadratic": _loss("quadratic", lambda rows, numbers: 2 * rows),
@@ -448,8 +457,9 @@ TWINS: dict[str, Callable[..., Any]] = {
     **{
         f.__name__: f
         for f in (
-            *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, softmax, softmax_backward),
-            *(softmax_cross_entropy, softmax_cross_entropy_backward, normalize, normalize_backward, rms_normalize),
+            *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, dropout_backward),
+            *(softmax, softmax_backward, softmax_cross_entropy, softmax_cross_entropy_backward),
+            *(normalize, normalize_backward, rms_normalize),
             *(rms_normalize_backward, max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward, clip_by_norm),
             *(soft_threshold, cast),
         )
