@@ -8,7 +8,7 @@ rows o and numbers k of a row. For dW it is over rows o and columns k of the out
 import numpy as np
 
 from gpunn.kernels.cpu.fast._jit import called, jit
-from gpunn.kernels.cpu.fast.simd import LANES, copy, multiply
+from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, copy, multiply
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.ops.conv import Pair
@@ -73,17 +73,17 @@ def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
         rows = min(height, P - first)
         seen = window(x, n, first * down - padding[0], (rows - 1) * down + U, -padding[1], width)
         for p in range(rows):
-            pixels, weights = (p * down * width * C, right * C, width * C, 1), (0, V * C * columns, columns)
+            pixels, weights = (p * down * width * C, right * C, width * C, ONE), (ZERO, V * C * columns, columns)
             begin = (n * P + first + p) * Q * M
             if columns > M:
-                multiply(seen, pixels, flat, weights, row, (0, columns), Q, columns, (U, V * C), False)
+                multiply(seen, pixels, flat, weights, row, (ZERO, columns), Q, columns, (U, V * C), NO)
                 for q in range(Q):
                     for m in range(M):
                         out[begin + q * M + m] = row[q * columns + m] + b[m]
             else:
                 for q in range(Q):
                     copy(b, 0, out, begin + q * M, M)
-                multiply(seen, pixels, flat, weights, out, (begin, M), Q, M, (U, V * C), True)
+                multiply(seen, pixels, flat, weights, out, (begin, M), Q, M, (U, V * C), YES)
 
 
 @jit
@@ -103,17 +103,17 @@ def _backward(dy, x, WT, dx, dW, db, stride, padding, start, stop):
                     sums[m] += dy[n, p, q, m]
         rows = given.reshape(-1)
         for u in range(U):
-            pixels, to = (u * width * C, 1, down * width * C, right * C), (u * V * C * columns, columns)
-            multiply(seen, pixels, rows, (0, Q * columns, columns), total, to, V * C, columns, (P, Q), True)
+            pixels, to = (u * width * C, ONE, down * width * C, right * C), (u * V * C * columns, columns)
+            multiply(seen, pixels, rows, (ZERO, Q * columns, columns), total, to, V * C, columns, (P, Q), YES)
         if dx.size:
             frame[:] = 0.0
             for p in range(P):
                 for u in range(U):
                     for v in range(V):
-                        pixels = p * Q * columns, columns, 0, 1
-                        taps = (u * V + v) * M * channels, 0, channels
+                        pixels = p * Q * columns, columns, ZERO, ONE
+                        taps = (u * V + v) * M * channels, ZERO, channels
                         to = ((p * down + u) * width + v) * channels, right * channels
-                        multiply(rows, pixels, weights, taps, frame.reshape(-1), to, Q, channels, (1, M), True)
+                        multiply(rows, pixels, weights, taps, frame.reshape(-1), to, Q, channels, (ONE, M), YES)
             for row in range(H):
                 for column in range(W):
                     for c in range(C):

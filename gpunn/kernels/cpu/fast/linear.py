@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.kernels.cpu import linear as plain
-from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, WIDE, copy, long, multiply, transpose
+from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, NO, ONE, WIDE, ZERO, copy, long, multiply, transpose
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import LINE, enough
@@ -62,19 +62,19 @@ def _product(a, a_transposed, b, b_transposed, bias, c, by_columns, start, stop)
                         copy(b, (k + n) * M + m, panels, panel + n * PANEL, width)
             for i in range(first, last, ROWS):
                 height = min(ROWS, last - i)
-                source, at = a, (i * K + k, K, 0, 1)
+                source, at = a, (i * K + k, K, ZERO, ONE)
                 if a_transposed:
                     for n in range(depth):
                         copy(a, (k + n) * N + i, strip, n * ROWS, height)
-                    source, at = strip, (0, 1, 0, ROWS)
+                    source, at = strip, (ZERO, ONE, ZERO, np.int64(ROWS))
                 for m in range(j, end, PANEL):
-                    width, factor, factor_at = min(PANEL, end - m), panels, ((m - j) * deep, 0, PANEL)
+                    width, factor, factor_at = min(PANEL, end - m), panels, ((m - j) * deep, ZERO, np.int64(PANEL))
                     to, to_at, lanes, add = c, (i * M + m, M), -(-width // LANES) * LANES, k > 0
                     if width < PANEL:
-                        to, to_at, add = edge, (0, PANEL), False
+                        to, to_at, add = edge, (ZERO, np.int64(PANEL)), False
                     elif not b_transposed and N <= FEW:
-                        factor, factor_at = b, (k * M + m, 0, M)
-                    multiply(source, at, factor, factor_at, to, to_at, height, lanes, (1, depth), add)
+                        factor, factor_at = b, (k * M + m, ZERO, M)
+                    multiply(source, at, factor, factor_at, to, to_at, height, lanes, (ONE, depth), add)
                     if width < PANEL:
                         for r in range(height):  # the other columns of the panel are of no account
                             for o in range(width):
@@ -95,7 +95,7 @@ def _row(x, W, b, y, start, stop):
         long(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, (1, K), False)
         m += LONG * LANES
     columns = (end - m) // LANES * LANES
-    multiply(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, columns, (1, K), False)
+    multiply(x, (ZERO, ZERO, ZERO, ONE), W, (m, ZERO, M), y, (m, ZERO), ONE, columns, (ONE, K), NO)
     for o in range(m + columns, end):
         y[o] = F(0.0)
         for k in range(K):

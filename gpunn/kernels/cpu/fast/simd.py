@@ -18,12 +18,29 @@ from numba.extending import intrinsic
 
 from gpunn.kernels.cpu.fast._jit import called
 
-__all__ = ["AVX512", "LANES", "LONG", "WIDE", "copy", "long", "multiply", "sandwich", "transpose"]
+__all__ = [
+    "AVX512",
+    "LANES",
+    "LONG",
+    "NO",
+    "ONE",
+    "WIDE",
+    "YES",
+    "ZERO",
+    "copy",
+    "long",
+    "multiply",
+    "sandwich",
+    "transpose",
+]
 
 AVX512 = llvm.get_host_cpu_features().get("avx512f", False)
 LANES = 16 if AVX512 else 8  # numbers of float32 in a register
 WIDE = 4 if AVX512 else 2  # 6 x WIDE sums and WIDE + 1 factors: 29 of 32 registers, or 15 of 16
 LONG = 16 if AVX512 else 8
+
+# For `multiply`: Python's constants are of a type each, and it would be compiled for each set of them.
+ZERO, ONE, NO, YES = np.int64(0), np.int64(1), np.bool_(False), np.bool_(True)
 
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, LANES)

@@ -7,7 +7,7 @@ import numpy as np
 from gpunn.kernels.cpu import winograd
 from gpunn.kernels.cpu.fast._jit import called, jit
 from gpunn.kernels.cpu.fast.direct import window
-from gpunn.kernels.cpu.fast.simd import LANES, multiply, sandwich
+from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, multiply, sandwich
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.kernels.cpu.winograd import IN, OUT, VALUES, A, B, G, tiles
@@ -120,8 +120,8 @@ def _forward(x, W, b, y, padding, height, start, stop):
         seen = window(x, n, OUT * first - padding[0], OUT * rows + 2, -padding[1], width)
         _of_input(seen, width, V, count, across, C)
         for k in range(VALUES):
-            right = k * apart, 0, M
-            multiply(V, (k * count * C, C, 0, 1), U, right, Z, (k * count * M, M), count, M, (1, C), False)
+            right = k * apart, ZERO, M
+            multiply(V, (k * count * C, C, ZERO, ONE), U, right, Z, (k * count * M, M), count, M, (ONE, C), NO)
         _to_output(out.reshape(-1), OUT * across, Z, count, across, M)
         for p in range(min(OUT * rows, P - OUT * first)):
             for q in range(Q):
@@ -149,12 +149,12 @@ def _backward(dy, x, WT, dx, dU, db, padding, height, start, stop):
                 for m in range(M):
                     sums[m] += given[pixel + m]
             for k in range(VALUES):  # dU = V^T dZ
-                left, right = (k * count * C, 1, 0, C), (k * count * M, 0, M)
-                multiply(V, left, Z, right, total, (k * C * M, M), C, M, (1, count), True)
+                left, right = (k * count * C, ONE, ZERO, C), (k * count * M, ZERO, M)
+                multiply(V, left, Z, right, total, (k * C * M, M), C, M, (ONE, count), YES)
             if dx.size:
                 for k in range(VALUES):  # dV = dZ U^T
-                    left, right = (k * count * M, M, 0, 1), (k * apart, 0, C)
-                    multiply(Z, left, UT, right, V, (k * count * C, C), count, C, (1, M), False)
+                    left, right = (k * count * M, M, ZERO, ONE), (k * apart, ZERO, C)
+                    multiply(Z, left, UT, right, V, (k * count * C, C), count, C, (ONE, M), NO)
                 _to_input(frame[OUT * first :].reshape(-1), width, V, count, across, C)
         if dx.size:
             for row in range(H):
