@@ -201,6 +201,8 @@ def kernels():
         compare(f"{name}_backward", y, *((images, y) if name == "max_pool2d" else (images,)), **named)
     W = normal((3, 3, IMAGES[3], 64))
     compare("conv2d", images, W, W[0, 0, 0], near=1e-4)
+    compare("conv2d_relu", images, W, W[0, 0, 0], near=1e-4)
+    compare("linear_relu", normal((1024, 784)), normal((784, 1024)), normal(1024), near=1e-4)
     compare("conv2d_backward", TWINS["conv2d"](images, W), images, W, near=1e-3)
     data = cp().asarray(rng.integers(0, 256, (6000, 784), dtype=np.uint8))
     numbers = cp().asarray(rng.integers(0, 6000, 1024))
@@ -366,8 +368,15 @@ def _convolution(how, x, W, b, dy, wanted, named, precision):
         backward()
         got = [forward(), *backward()]
         row = {f"error_{name}": error(g, wanted[name]) for name, g in zip("yxW", got, strict=True)}
+        for _ in range(2):  # the first compares
+            y = TWINS["conv2d_relu"](x, W, b, **named)
+        row["error_relu"] = error(y, wanted["y"] * (wanted["y"] > 0))
         row["ok"] = max(row.values()) <= 5 * NEAR[precision]
         row |= {"forward_us": microseconds(forward), "backward_us": microseconds(backward)}
+        row["relu_us"] = microseconds(lambda: TWINS["conv2d_relu"](x, W, b, **named))
+        of = x.shape, x.dtype.name, precision == "tf32"
+        plans = [plan for (_, s), plan in cudnn._plans.items() if s.relu and (s.x, s.dtype, s.tf32) == of]
+        row["relu_in_one"] = how != "columns" and any(plan and plan.engine is not None for plan in plans)
         held = []
 
         def enqueue():

@@ -149,6 +149,23 @@ def test_images_in_bytes_are_scaled_in_the_graph(fake_gpu):
     assert "gn_gather_bytes" in fake_gpu.launches
 
 
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])
+def test_a_relu_in_the_kernel_of_the_weights_before_it(fake_gpu, dnn, dtype):
+    pytest.importorskip("ml_dtypes")
+    x = rng.standard_normal((24, 6, 5, 1)).astype("float32")
+
+    def trainer_of(how):
+        net = gn.Sequential(gn.Conv2d(1, 3, 3), gn.ReLU(), gn.Flatten(), gn.Linear(36, 8), gn.ReLU(), gn.Linear(8, 3))
+        return trainer(fake_gpu, how, net, dtype=dtype)
+
+    t = ends_alike(fake_gpu, trainer_of, lambda t: t.fit((x, LABELS[:24]), epochs=4, batch_size=8))
+    assert fake_gpu.state.replays > 2
+    fake_gpu.launches.clear()
+    t.step(x[:8], LABELS[:8])
+    assert fake_gpu.launches.count("gn_relu_backward") == 2
+    assert fake_gpu.launches.count("gn_relu") == (dtype == "float32")  # for which cuDNN is not used
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_augmented_images_enter_the_graph(fake_gpu, dtype):
     images = (255 * rng.random((44, 6, 5, 1))).astype(dtype)

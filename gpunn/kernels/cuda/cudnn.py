@@ -109,6 +109,7 @@ class Spec(NamedTuple):
     dtype: str
     tf32: bool
     bias: bool  # only for the result y
+    relu: bool = False  # only with a bias
 
 
 class Plan:
@@ -140,6 +141,8 @@ class Plan:
         if spec.bias:
             at["b"] = graph.tensor(name="b", **lies["b"])
             out = graph.bias(input=out, bias=at["b"])
+        if spec.relu:
+            out = graph.relu(input=out)
         lie = lies[spec.result]
         out.set_output(True).set_data_type(dtype).set_dim(lie["dim"]).set_stride(lie["stride"])
         self.graph, self.tensors = graph, at | {spec.result: out}
@@ -198,18 +201,20 @@ def convolve(
     stride: Pair,
     padding: Pair,
     by_columns: Callable[[], None],
+    relu: bool = False,
 ) -> None:
     """Make one of y = conv(x, W) + b, x = dL/dx of y = dL/dy, and W = dL/dW of y = dL/dy, as `result` says.
 
-    All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). `by_columns`
-    makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN rounds it to bfloat16 first.
+    All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). With `relu` y is
+    max(conv(x, W) + b, 0). `by_columns` makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN
+    rounds it to bfloat16 first.
     """
     library = _library()
     if library is None or library.off or (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
         return by_columns()  # in the last case a matrix product as it is
     settings, dtype = product._settings, y.dtype.name
     tf32 = settings.tf32 and dtype == "float32"
-    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None)
+    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None, relu)
     device, stream = product.device_id(x), module.cupy().cuda.get_current_stream()
     waits = not stream.is_capturing()  # in a capture one cannot wait for a result
     with _lock:
@@ -219,7 +224,7 @@ def convolve(
         if plan is None:
             return by_columns()
 
-        def run() -> None:
+        def run(b: Array | None = b) -> None:
             rows = W.reshape(-1, W.shape[3])  # (U V C, M)
             turned = empty(rows.shape[::-1], y.dtype) if result == "W" else module.cupy().ascontiguousarray(rows.T)
             arrays = {"x": _aligned(x), "W": turned, "y": _aligned(y)} | ({} if b is None else {"b": _aligned(b)})
@@ -247,7 +252,12 @@ def _planned(library: Library, spec: Spec, device: int) -> Plan | None:
 
 
 def _try(
-    library: Library, plan: Plan, run: Callable[[], None], by_columns: Callable[[], None], result: Array, tune: bool
+    library: Library,
+    plan: Plan,
+    run: Callable[..., None],
+    by_columns: Callable[[], None],
+    result: Array,
+    tune: bool,
 ) -> None:
     """Compare the best engine, or with `tune` each of the best, with the columns, and take it, or the fastest."""
     plan.tried = False
@@ -265,6 +275,10 @@ def _try(
             run()
             if not float(abs(_sample(result) - wanted).max()) <= near:
                 raise LibraryError("its result is not that of the columns")
+            if spec.relu:
+                run(product.nans(result.shape[3], result.dtype))
+                if not product.all_nan(result):
+                    continue  # a network that has gone wrong would look well
         except MemoryError:
             raise
         except Exception as error:

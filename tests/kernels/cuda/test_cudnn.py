@@ -188,6 +188,22 @@ def test_nothing_is_planned_or_compared_while_a_graph_is_captured(gpu, stand_in,
         assert len(stand_in.ran) == 1
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_relu_is_in_the_convolution_unless_it_loses_nan(gpu, stand_in, keeps):
+    stand_in.maximum = np.maximum if keeps else np.fmax
+    x, w, b = (normal(shape, "float32") for shape in (X, W, W[-1:]))
+    wanted = np.maximum(ops.conv2d.reference(x, w, b), 0)
+    with product.tf32():
+        for _ in range(3):
+            stand_in.ran.clear()
+            gpu.launches.clear()
+            near(to_host(TWINS["conv2d_relu"](*map(gpu.asarray, (x, w, b)))), wanted)
+        assert len(stand_in.ran) == 1
+        assert gpu.launches == ([] if keeps else ["gn_relu"])
+        lost = TWINS["conv2d_relu"](gpu.asarray(x), gpu.asarray(w), gpu.asarray(np.full_like(b, np.nan)))
+        assert np.isnan(to_host(lost)).all()
+
+
 def test_where_there_is_no_engine_columns_are_used(stand_in, made):
     stand_in.refused = module._library().cudnn.cudnnGraphNotSupportedError("no")
     with product.tf32():
