@@ -11,7 +11,7 @@ the one that cuDNN thinks best, which is the same in every run. Engines that giv
 
 The first convolution of each kind is also made by columns, and compared: if they disagree, cuDNN is used no more, with
 a warning. Where it has no engine for a convolution, columns are used and nothing is said. While a CUDA graph is
-captured nothing is planned.
+captured nothing is planned. A ReLU is computed in the same kernel, if that leaves NaN as it is.
 
 `GPUNN_CUDNN=0` in the environment leaves cuDNN out. Checked: cuDNN 9.12 and 9.28 plan every kind of convolution for a
 described H200; what the descriptions say is computed by a stand-in in the tests. Not yet run on a GPU.

@@ -9,7 +9,8 @@ C = A B is asked for as C^T = B^T A^T: its first operand is our second one, and 
 
 Each kind of product takes the algorithm that cuBLASLt thinks best for it, which is the same in every run. Inside
 `with tuning():` the best eight are timed, and a fused epilogue beside kernels of its own; what was fastest is kept for
-the process, but may differ from run to run, and with it the last bits of a result.
+the process, but may differ from run to run, and with it the last bits of a result. An epilogue with a bias and a relu
+that makes 0 of NaN is not used: this is looked at once for each kind of product.
 
 All products on one GPU share a workspace of 32 MiB: make them on one stream, or on streams that wait for each other.
 

@@ -398,8 +398,15 @@ def test_the_library_plans_every_kind_for_an_h200(lt, tmp_path):
     ):
         y = ops.conv2d.reference(np.zeros((1, *x[1:])), np.zeros(w), stride=stride, padding=padding).shape
         for dtype, tf32 in (("float32", False), ("float32", True), ("float64", False), ("bfloat16", False)):
-            for result, bias in (("y", False), ("y", True), ("x", False), ("W", False)):
-                specs.append(module.Spec(result, x, w, (x[0], *y[1:]), stride, padding, dtype, tf32, bias))
+            kinds = (
+                ("y", False, False),
+                ("y", True, False),
+                ("y", True, True),
+                ("x", False, False),
+                ("W", False, False),
+            )
+            for result, *made in kinds:
+                specs.append(module.Spec(result, x, w, (x[0], *y[1:]), stride, padding, dtype, tf32, *made))
     ran = subprocess.run(
         [sys.executable, "-c", PLANS, json.dumps(H200), json.dumps(specs)],
         env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
