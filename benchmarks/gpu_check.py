@@ -178,6 +178,7 @@ def kernels():
         compare("softmax_cross_entropy_backward", p, labels)
         compare("sigmoid_cross_entropy", x, p)
         compare("dropout", x, rate=0.3, key=(1, 2), step=3)
+        compare("dropout_backward", dy, x)
         compare("scale_shift", x, x[0], dy[0])
         compare("scale_shift_backward", dy, x, x[0], near=1e-4)
         for axes in ((-1,), (0,)):

@@ -333,7 +333,9 @@ def _info(as_json: bool, measure: bool) -> int:
         print("  numba is not installed: pip install gpunn[fast]")
     if any(report["available"] for report in found["devices"] if report["name"].startswith("cuda")):
         print("convolutions on the GPU (matrix products, or cuDNN, the extra cudnn)")
-        if cudnn := found["cudnn"]:
+        if off := [name for name in ("GPUNN_CUDNN", "GPUNN_FAST") if os.environ.get(name) == "0"]:
+            print(f"  products; cuDNN is switched off by {off[0]}=0")
+        elif cudnn := found["cudnn"]:
             print(f"  cuDNN {cudnn['cudnn']}, frontend {cudnn['frontend']}, for tf32 and bfloat16")
         else:
             print("  products; cuDNN is not in use: pip install gpunn[cudnn]")

@@ -696,6 +696,10 @@ def test_info_tells_which_convolution_a_gpu_uses(gpunn_, monkeypatch, cudnn):
     out = gpunn_("info", "--no-measure")[1]
     line = out[out.index("convolutions on the GPU (matrix products, or cuDNN, the extra cudnn)") + 1]
     assert line.startswith("  cuDNN 9.28.0, frontend 1.28.0" if cudnn else "  products; cuDNN is not in use: pip")
+    for switch in "GPUNN_CUDNN", "GPUNN_FAST":
+        with monkeypatch.context() as patched:
+            patched.setenv(switch, "0")
+            assert f"  products; cuDNN is switched off by {switch}=0" in gpunn_("info", "--no-measure")[1]
     monkeypatch.setattr("gpunn.environment.devices", lambda: [dataclasses.replace(report, available=False)])
     assert not any("cuDNN" in line for line in gpunn_("info", "--no-measure")[1])
 

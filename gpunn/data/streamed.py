@@ -37,7 +37,8 @@ class Streamed:
         self._ring: Any = None
 
     def select(self, chosen: np.ndarray) -> "Streamed":
-        """These rows alone."""
+        """Of these rows, those with these numbers alone."""
+        chosen = chosen if self.chosen is None else self.chosen[chosen]
         return Streamed(self.host, self.device, self._type.name, chosen)
 
     def rows(self, first: int, size: int, order: np.ndarray | None = None) -> Array:

@@ -71,7 +71,7 @@ class Conv2d(Layer):
                 f"Conv2d expects images of shape (height, width, {self.n_in}), got {shape}; "
                 "gn.Reshape((height, width, channels)) makes images of rows"
             )
-        size = [output_size(*axis) for axis in zip(shape[:2], self.kernel, self.stride, self.padding, strict=True)]
+        size = output_size(shape[:2], self.kernel, self.stride, self.padding)
         if min(size) < 1:
             raise ShapeError(
                 f"Conv2d: a kernel of {self.kernel} does not fit on images of {shape[:2]} with padding {self.padding}: "

@@ -24,7 +24,7 @@ class _Pool2d(Layer):
             return None
         if len(shape) != 3:
             raise ShapeError(f"{type(self).__name__} expects images of shape (height, width, channels), got {shape}")
-        size = [output_size(*axis) for axis in zip(shape[:2], self.window, self.stride, strict=True)]
+        size = output_size(shape[:2], self.window, self.stride)
         if min(size) < 1:
             raise ShapeError(
                 f"{type(self).__name__}: a window of {self.window} does not fit on images of {shape[:2]}: "

@@ -13,9 +13,10 @@ __all__ = ["conv2d", "conv2d_backward", "conv2d_relu"]
 Pair = tuple[int, int]
 
 
-def output_size(size: int, window: int, stride: int, padding: int = 0) -> int:
-    """At how many places along one axis a window fits: floor((size + 2 padding - window) / stride) + 1."""
-    return (size + 2 * padding - window) // stride + 1
+def output_size(image: Pair, window: Pair, stride: Pair, padding: Pair = (0, 0)) -> Pair:
+    """(P, Q): at how many places along each axis a window fits, floor((size + 2 padding - window) / stride) + 1."""
+    (H, W), (U, V), (down, right), (above, left) = image, window, stride, padding
+    return (H + 2 * above - U) // down + 1, (W + 2 * left - V) // right + 1
 
 
 def pad2d(x: Array, padding: Pair) -> Array:
@@ -48,7 +49,7 @@ def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1),
     """
     U, V, _, M = W.shape
     xp, x = namespace(x), pad2d(x, padding)
-    size = output_size(x.shape[1], U, stride[0]), output_size(x.shape[2], V, stride[1])
+    size = output_size(x.shape[1:3], (U, V), stride)
     y = xp.zeros((x.shape[0], *size, M), dtype=x.dtype, device=x.device)
     for u in range(U):
         for v in range(V):

@@ -20,7 +20,7 @@ __all__ = [
 
 def _places(x: Array, window: Pair, stride: Pair) -> list[tuple[slice, ...]]:
     """For each place (u, v) of the window, the pixels of x that it lies on as the window moves."""
-    size = output_size(x.shape[1], window[0], stride[0]), output_size(x.shape[2], window[1], stride[1])
+    size = output_size(x.shape[1:3], window, stride)
     return [seen_from(u, v, size, stride) for u in range(window[0]) for v in range(window[1])]
 
 

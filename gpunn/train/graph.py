@@ -288,6 +288,7 @@ def captured(t: "Trainer", batch: Callable[[], Pair], inputs: Callable[[Array], 
         if not math.isfinite(wanted[1][0]):
             return None
         go_back()
+        t.device.release()  # what usual steps have left over: the graph has a pool of its own, and takes as much
         step = Step(t, inputs, rows)
         go_back()
         was = [0.0 * wanted[0][0], *before]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gpunn.data import Dataset
+from gpunn.device import Device
 from gpunn.device import device as find_device
 from gpunn.environment import blas, versions
 from gpunn.errors import DataError, Diverged, FileError, OptionError
@@ -31,7 +32,7 @@ from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside,
 from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
 from gpunn.train.tensorboard import TensorBoard, summary_writer
-from gpunn.train.trainer import Callback, Trainer
+from gpunn.train.trainer import Callback, Trainer, computes_in
 
 __all__ = ["Stopped", "evaluate", "open_run", "run_config", "train", "with_data"]
 
@@ -57,9 +58,9 @@ def train(
     """Train as the config says; returns the run folder and the summary that is written there.
 
     The folder is `out`, which must be new or empty, or runs/NAME-<time>. With `resume`, the folder of a run, training
-    begins where its checkpoint stands. `live` draws the losses on the terminal instead of a line for each epoch,
-    `tensorboard` writes the history for TensorBoard, too. Raises Stopped after SIGINT or SIGTERM, once the step in
-    progress is done and the checkpoint written.
+    begins where its checkpoint stands, in float32 where the device does not compute in the run's dtype. `live` draws
+    the losses on the terminal instead of a line for each epoch, `tensorboard` writes the history for TensorBoard, too.
+    Raises Stopped after SIGINT or SIGTERM, once the step in progress is done and the checkpoint written.
     """
 
     def say(text: str) -> None:
@@ -68,7 +69,7 @@ def train(
 
     if tensorboard:
         summary_writer()  # raises its error before anything is done
-    trainer, rest, valid, test = _prepare(config, say)
+    trainer, rest, valid, test = _prepare(config, say, goes_on=resume is not None)
     config = _with_whole_paths(config)
     if resume is None:
         folder = _new_folder(config, out)
@@ -115,10 +116,15 @@ def _with_whole_paths(config: Config) -> Config:
     return dataclasses.replace(config, data=data, data_dir=config.data_dir and os.path.abspath(config.data_dir))
 
 
-def _prepare(config: Config, say: Callable[[str], None]) -> tuple[Trainer, Dataset, Dataset | None, Dataset]:
+def _prepare(
+    config: Config, say: Callable[[str], None], goes_on: bool
+) -> tuple[Trainer, Dataset, Dataset | None, Dataset]:
     """The trainer, and the data to train on, to watch progress with and to test on, all looked at once."""
     where = find_device(config.device, announce=False)
     say(f"device   {where.name}: {where.reason}")
+    if goes_on and (possible := _possible(config, where)) != config:
+        say(f"note     {config.dtype} needs gpunn's kernels for CUDA GPUs: the run goes on in {possible.dtype}")
+        config = possible
     rest, valid, test = _data(config)
     task = f"{len(rest.classes)} classes" if rest.classes else "regression"
     watch = f", {len(valid):,} to watch progress" if valid else ""
@@ -309,7 +315,7 @@ def _summarize(
         "device": trainer.device.name,
         "device_reason": trainer.device.reason,
         "backend": trainer.device.backend,
-        "dtype": config.dtype,
+        "dtype": _possible(config, trainer.device).dtype,
         "seed": config.seed,
         "epochs": trainer.epoch,
         "best_epoch": trainer.best.get("epoch"),
@@ -368,5 +374,9 @@ def with_data(
     if rest.table is not None and net.about.get("table", rest.table.about()) != rest.table.about():
         raise DataError(f"{config.data}: the table is not that which {by}")
     where = find_device(device or config.device, announce=False)
-    dtype = "float32" if config.dtype in ("tf32", "bfloat16") and where.backend != "cupy" else config.dtype
-    return config, make_trainer(dataclasses.replace(config, dtype=dtype), net, rest, where), rest, test
+    return config, make_trainer(_possible(config, where), net, rest, where), rest, test
+
+
+def _possible(config: Config, where: Device) -> Config:
+    """The config, but in float32, as the network itself is, if this device does not compute in its dtype."""
+    return config if computes_in(config.dtype, where) else dataclasses.replace(config, dtype="float32")

@@ -31,7 +31,13 @@ from gpunn.train.history import History, Row, badness
 __all__ = ["Callback", "Trainer"]
 
 SHARE = 0.5  # of the memory that is free, the most that a data set is given: the rest is for activations
+FASTER = "tf32", "bfloat16"  # than float32, which the network itself is in
 READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits until the GPU has caught up
+
+
+def computes_in(dtype: str | None, device: Device) -> bool:
+    """Whether a Trainer on this device can be one of this `dtype`."""
+    return dtype not in FASTER or (device.backend == "cupy" and os.environ.get("GPUNN_FAST") != "0")
 
 
 class Callback:
@@ -110,12 +116,12 @@ class Trainer:
         self.device, self.seed = find_device(device), whole("seed", seed)
         self._precision: Callable[[], Any] = contextlib.nullcontext  # what the network is computed in
         self._enters: Any = None  # the data type of what enters the network, where it is not that of the weights
-        if dtype in ("tf32", "bfloat16"):
-            if self.device.backend != "cupy" or os.environ.get("GPUNN_FAST") == "0":
-                raise OptionError(
-                    f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
-                    "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
-                )
+        if not computes_in(dtype, self.device):
+            raise OptionError(
+                f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
+                "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
+            )
+        if dtype in FASTER:
             self._compute_in(dtype)
             dtype = "float32"
         if not net.initialised:
@@ -452,7 +458,7 @@ class Trainer:
 
         `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
         """
-        return self._measure(*self._load(data), batch_size)
+        return self._measure(*self._load(data, look=False), batch_size, look=True)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
@@ -461,13 +467,13 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        x = self._inputs(X)
+        x = self._inputs(X, look=False)
         try:
             like = device_of(X)
         except DtypeError:
             like = find_device("cpu")
         home = like if isinstance(x, Streamed) else self.device  # answers to what is too large may be so, too
-        pieces = self._by_pieces(x, batch_size, lambda x, _: output(self._infer(x)))
+        pieces = self._by_pieces(x, batch_size, lambda x, _: output(self._infer(x)), look=True)
         answers = [home.asarray(answer) for answer in pieces]
         return like.asarray(home.xp.concat(answers, axis=0))
 
@@ -475,7 +481,7 @@ class Trainer:
         with self._precision():
             return self._leaving(self.net.infer(self._entering(x)))
 
-    def _measure(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
+    def _measure(self, x: Array, y: Array, batch_size: int = 1024, look: bool = False) -> dict[str, float]:
         losses, right = Mean(), 0.0
 
         def measure(piece: Array, first: int) -> tuple[Array, int, float]:
@@ -483,18 +489,30 @@ class Trainer:
             correct = float(self.loss.correct(z, t)) if self.loss.classifies else 0.0
             return self._loss.forward(z, t)[0], piece.shape[0], correct
 
-        for loss, n, correct in self._by_pieces(x, batch_size, measure):
+        for loss, n, correct in self._by_pieces(x, batch_size, measure, look):
             losses.add(loss, n)
             right += correct
         return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
 
-    def _by_pieces(self, x: Array, size: int, compute: Callable[[Array, int], Any]) -> Iterator[Any]:
-        """compute(rows, number of the first) for `size` rows at a time, or fewer where the memory does not suffice."""
+    def _by_pieces(
+        self, x: Array, size: int, compute: Callable[[Array, int], Any], look: bool = False
+    ) -> Iterator[Any]:
+        """compute(rows, number of the first) for `size` rows at a time, or fewer where the memory does not suffice.
+
+        `look` for gaps in rows that are streamed and have not been looked at: no second reading of all data for that.
+        """
         first, size = 0, whole("batch_size", size, at_least=1)
+        look = look and isinstance(x, Streamed) and x.dtype != self.device.xp.uint8
+
+        def computed(piece: Array) -> Any:
+            if look:
+                refuse_gaps(piece, first)
+            return compute(piece, first)
+
         while first < x.shape[0]:
             result = None
             try:
-                result = compute(self._scaled(rows(x, first, size)), first)
+                result = computed(self._scaled(rows(x, first, size)))
             except MemoryError:
                 if size == 1:
                     raise
@@ -527,8 +545,8 @@ class Trainer:
     def _scaled(self, x: Array) -> Array:
         return as_input(x, self.net.store.values.dtype, self.device.xp)
 
-    def _inputs(self, x: Any, y: Any = None, times: int = 1) -> Array:
-        """Inputs on the device, or Streamed, checked: at least one row, all numbers finite.
+    def _inputs(self, x: Any, y: Any = (), times: int = 1, look: bool = True) -> Array:
+        """Inputs on the device, or Streamed, checked: at least one row, all numbers finite (Streamed: if `look`).
 
         y are the targets that go with them, and `times` how often there will be all of that.
         """
@@ -537,44 +555,45 @@ class Trainer:
             x = to_host(x)
             _refuse_no_rows(x)
             in_bytes = x.dtype == np.uint8
-            size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + getattr(y, "nbytes", 0)
-            stays = mapped if self.device.on_host else not self._fits(times * size, announce=True)
+            size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + _size(y)
+            stays = mapped if self.device.on_host else not self._fits(size, times, announce=True)
             if stays:
                 x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
-                at_a_time = x.chunk(1)
-                for first in range(0, 0 if in_bytes else x.shape[0], at_a_time):
-                    refuse_gaps(x.rows(first, at_a_time), first)
+                if look and not in_bytes:
+                    for _ in self._by_pieces(x, x.chunk(1), lambda *_: True, look=True):
+                        pass
                 return x
         x = self._move(x)
         if x.dtype != self.device.xp.uint8:
             refuse_gaps(x)
         return x
 
-    def _fits(self, size: int, announce: bool = False) -> bool:
-        """Whether so many bytes of data may go to the device."""
+    def _fits(self, size: int, times: int = 1, announce: bool = False) -> bool:
+        """Whether so many bytes of data may go to the device, so many times."""
         free, _ = self.device.memory() or (math.inf, math.inf)
-        fits = size <= SHARE * free
+        fits = times * size <= SHARE * free
         if not fits and announce and not self._told:
             self._told = True
             warnings.warn(
-                f"the data take {size / 2**20:,.1f} MiB, more than {SHARE:.0%} of the {free / 2**20:,.1f} MiB that are "
-                f"free on {self.device}: they stay on the host, and batches are streamed from there",
+                f"the data take {size / 2**20:,.1f} MiB{', and once more to be split' if times > 1 else ''}, which is "
+                f"more than {SHARE:.0%} of the {free / 2**20:,.1f} MiB that are free on {self.device}: they stay on "
+                "the host, and batches are streamed from there",
                 RuntimeWarning,
                 stacklevel=2,
             )
         return fits
 
-    def _load(self, data: Any, times: int = 1) -> tuple[Array, Array]:
+    def _load(self, data: Any, times: int = 1, look: bool = True) -> tuple[Array, Array]:
         """Inputs and targets on the device, or Streamed, checked."""
         try:
             x, y = data
         except (TypeError, ValueError):
             raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
-        x = self._inputs(x, y, times)
+        x = self._inputs(x, y, times, look)
         n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
         streamed = isinstance(x, Streamed)
         # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
-        where = find_device("cpu") if streamed and not self._fits(getattr(y, "nbytes", 0)) else self.device
+        where = find_device("cpu") if streamed and not self._fits(_size(y)) else self.device
         y = self._loss.targets(y, n_out, where, self.dtype)
         if streamed:
             y = to_host(y)
@@ -639,6 +658,11 @@ class Mean:
         """The mean of all that was added."""
         self.look()
         return self.total / self.weight
+
+
+def _size(y: Any) -> int:
+    """The bytes of targets, about: of an array, numbers in lists, or targets and their weights."""
+    return sum(map(_size, y)) if isinstance(y, tuple | list) else getattr(y, "nbytes", 8)
 
 
 def _refuse_no_rows(x: Array) -> None:

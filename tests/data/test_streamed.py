@@ -32,6 +32,7 @@ def test_rows_come_as_they_are_asked_for(backend, tmp_path, order, dtype):
     assert s.shape == (17, 4, 2)
     assert_close(s.rows(2, 5), wanted[2:7], like=backend.asarray(wanted))
     assert_close(s.rows(15, 5, shuffled), wanted[shuffled][15:], like=backend.asarray(wanted))
+    assert_close(s.select(shuffled[:4]).rows(0, 9), wanted[shuffled[:4]], like=backend.asarray(wanted))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])

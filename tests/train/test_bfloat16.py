@@ -312,3 +312,29 @@ def test_a_run_of_the_command(fake_gpu, monkeypatch, tmp_path):
     assert run.evaluate(folder)["loss"] == summary["test_loss"]
     again, _ = run.train(run.run_config(folder, {"epochs": 3}), resume=str(folder), quiet=True)
     assert len(again.joinpath("history.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_goes_on_where_it_cannot_be_computed_so(fake_gpu, monkeypatch, tmp_path, capsys):
+    """In float32, which is said; and back on a GPU, in bfloat16 again."""
+    devices = {"cuda": fake_gpu.device, "cpu": gn.device("cpu")}
+    monkeypatch.setattr(run, "find_device", lambda name, announce: devices[name])
+    monkeypatch.setattr(run, "draw_curves", lambda *_: False)
+    options = {"device": "cuda", "dtype": "bfloat16", "hidden": [16], "epochs": 1, "batch_size": 128}
+    folder, _ = run.train(Config.of(options), str(tmp_path / "run"), quiet=True)
+    note = "note     bfloat16 needs gpunn's kernels for CUDA GPUs: the run goes on in float32\n"
+    for epochs, where, fast, dtype in (
+        (2, "cpu", "1", "float32"),
+        (3, "cuda", "1", "bfloat16"),
+        (4, "cuda", "0", "float32"),
+    ):
+        monkeypatch.setenv("GPUNN_FAST", fast)
+        config = run.run_config(folder, {"epochs": epochs, "device": where})
+        _, summary = run.train(config, resume=str(folder))
+        assert (summary["epochs"], summary["dtype"]) == (epochs, dtype)
+        assert run.run_config(folder).dtype == "bfloat16"
+        assert (note in capsys.readouterr().out) == (dtype == "float32")
+        assert run.evaluate(folder)["loss"] == summary["test_loss"]
+    with pytest.raises(
+        gn.OptionError, match="dtype 'bfloat16' needs"
+    ):  # a new run is not made otherwise than asked for
+        run.train(Config.of(options), str(tmp_path / "new"), quiet=True)

@@ -507,7 +507,14 @@ def test_steps_in_parts_are_captured_too(fake_gpu):
     with pytest.warns(RuntimeWarning, match="parts of 4 rows"):
         ends_alike(fake_gpu, make)
     assert fake_gpu.state.replays > 10
-    assert fake_gpu.state.freed == [1, 1]
+    assert fake_gpu.state.freed == [1] * (2 + 3)  # for want of memory in both fits, and for three graphs
+
+
+def test_a_graph_gets_the_memory_that_usual_steps_have_left_over(fake_gpu, monkeypatch):
+    given, captured = [], graph.Graph
+    monkeypatch.setattr(graph, "Graph", lambda *args: given.append(len(fake_gpu.state.freed)) or captured(*args))
+    trainer(fake_gpu).fit((X, LABELS), epochs=4, batch_size=8)
+    assert given == [1, 2]
 
 
 def test_too_little_memory_for_a_graph_is_no_end(fake_gpu, monkeypatch):

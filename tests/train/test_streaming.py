@@ -1,6 +1,7 @@
 """Fits on data that stay on the host beside those on data on the GPU: a stand-in for one, see fake_cupy.py."""
 
 import itertools
+import sys
 import warnings
 import weakref
 
@@ -259,12 +260,56 @@ def test_gaps_are_found_with_the_number_of_their_row(fake_gpu, streams):
     streams(True)
     x = np.concatenate([X] * 20)
     x[1403, 2] = np.nan
-    with pytest.raises(gn.DataError, match="the inputs contain NaN or infinity, first in row 1403, in float32"):
-        made(fake_gpu).predict(x)
+    data, t = (x, np.zeros(len(x), int)), made(fake_gpu)
+    for use in (lambda: t.predict(x), lambda: t.evaluate(data), lambda: t.fit(data)):
+        with pytest.raises(gn.DataError, match="the inputs contain NaN or infinity, first in row 1403, in float32"):
+            use()
+    assert t.steps == 0
     x = x.astype("float64")
     x[1402, 1] = 1e300
     with pytest.raises(gn.DataError, match="first in row 1402, in float32"):
         made(fake_gpu).predict(x)
+
+
+def test_data_are_read_once_to_be_used_once(fake_gpu, streams, monkeypatch):
+    streams(True)
+    read, take = [], streamed.Streamed._taken
+
+    def taken(self, first, last, *more):
+        read.append((last - first) * (self.shape == X.shape))
+        return take(self, first, last, *more)
+
+    monkeypatch.setattr(streamed.Streamed, "_taken", taken)
+    made(fake_gpu).predict(X, batch_size=8)
+    assert sum(read) == 76
+    read.clear()
+    made(fake_gpu).evaluate((X, LABELS), batch_size=8)
+    assert sum(read) < 2 * 76  # two chunks come with the first row, which the network is tried on
+
+
+def test_too_little_memory_for_the_chunks(fake_gpu, streams, monkeypatch):
+    def fails(error, size):
+        def make(*args):
+            if args[0] == size:
+                raise error
+            return np.zeros(args[0], np.uint8)
+
+        return make
+
+    streams(True)
+    found = r"data that stay on the host pass through 0.0 MiB on the GPU, .* \(.*out of memory\): a smaller batch_size"
+    x = streamed.Streamed(X, fake_gpu.device, "float32")
+    with monkeypatch.context() as patched:
+        patched.setattr("gpunn.kernels.cuda.module.empty", fails(MemoryError("out of memory"), (32, 6)))
+        with pytest.raises(gn.OutOfMemory, match=found):
+            x.begin(16)
+    for error, raised in (
+        (RuntimeError("cudaErrorMemoryAllocation: out of memory"), pytest.raises(gn.OutOfMemory, match=found)),
+        (RuntimeError("cudaErrorLaunchFailure"), pytest.raises(RuntimeError, match="LaunchFailure")),
+    ):
+        with monkeypatch.context() as patched, raised:
+            patched.setattr(sys.modules["cupy"].cuda, "alloc_pinned_memory", fails(error, 16 * 24))
+            x.begin(16)
 
 
 # --- when data are streamed
@@ -276,8 +321,9 @@ def test_what_takes_more_than_half_of_the_free_memory_stays_on_the_host(fake_gpu
     def stays(free, **options):
         fake_gpu.state.pinned.clear()
         monkeypatch.setattr(type(fake_gpu.device.native), "mem_info", (int(free * 1024), 1 << 20))
-        t = made(fake_gpu, net=gn.Linear(128, 3))
-        t.fit((options.pop("x", x), labels), epochs=1, batch_size=64, **options)
+        loss = gn.losses.Weighted(gn.SoftmaxCrossEntropy()) if "y" in options else None
+        t = made(fake_gpu, net=gn.Linear(128, 3), loss=loss)
+        t.fit((options.pop("x", x), options.pop("y", labels)), epochs=1, batch_size=64, **options)
         return bool(fake_gpu.state.pinned)
 
     assert not stays(2 * 65)
@@ -286,13 +332,19 @@ def test_what_takes_more_than_half_of_the_free_memory_stays_on_the_host(fake_gpu
     assert stays(4 * 65 - 1, valid=0.5)
     assert not stays(2 * 17, x=x.astype("uint8"))
     assert stays(2 * 17 - 1, x=x.astype("uint8"))
+    weighted = labels.tolist(), np.ones(128)  # 1 KiB each
+    assert not stays(2 * 66, y=weighted)
+    assert stays(2 * 66 - 1, y=weighted)
     assert not stays(1, x=fake_gpu.device.asarray(x))  # what lies there already is used
-    found = "^the data take 0.1 MiB, more than 50% of the 0.1 MiB that are free on cuda:0: they stay on the host, and b"
+    found = "^the data take 0.1 MiB, which is more than 50% of the 0.1 MiB that are free on cuda:0: they stay on "
     monkeypatch.setattr(type(fake_gpu.device.native), "mem_info", (100_000, 1 << 20))
     t = made(fake_gpu, net=gn.Linear(128, 3))
     with pytest.warns(RuntimeWarning, match=found) as said:
         t.fit((x, labels), valid=(x, labels), epochs=1, batch_size=64)
     assert len(said) == 1
+    found = "^the data take 0.1 MiB, and once more to be split, which is more than 50% of the 0.1 MiB that are free"
+    with pytest.warns(RuntimeWarning, match=found):
+        made(fake_gpu, net=gn.Linear(128, 3)).fit((x, labels), valid=0.5, epochs=1, batch_size=64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         t.predict(x)

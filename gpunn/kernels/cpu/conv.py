@@ -29,8 +29,8 @@ def conv2d(
     """`gpunn.ops.conv2d` for NumPy arrays."""
     if not match(x, W):
         return reference(ops.conv2d)(x, W, b, stride=stride, padding=padding)
-    (N, *image, _), (U, V, _, M) = x.shape, W.shape
-    P, Q = (output_size(*axis) for axis in zip(image, (U, V), stride, padding, strict=True))
+    N, (U, V, _, M) = len(x), W.shape
+    P, Q = output_size(x.shape[1:3], (U, V), stride, padding)
     y = empty((N, P, Q, M), x.dtype)
     if winograd.suits(x, W, (P, Q), stride):
         winograd.forward(x, W, b, y, padding)
@@ -88,7 +88,7 @@ def match(
     """Whether the shapes go together, as strided views and compiled code take for granted."""
     if dy is None:
         return x.shape[3:] == W.shape[2:3]
-    size = (output_size(*axis) for axis in zip(x.shape[1:3], W.shape[:2], stride, padding, strict=True))
+    size = output_size(x.shape[1:3], W.shape[:2], stride, padding)
     return x.shape[3:] == W.shape[2:3] and dy.shape == (len(x), *size, *W.shape[3:])
 
 

@@ -19,6 +19,7 @@ __all__ = ["empty"]
 
 LARGE = 31 << 20  # bytes: see gpunn._start for smaller arrays
 MOST = 1 << 30  # bytes in buffers, free or not; arrays beyond are NumPy's own
+WIDEST = 16  # bytes in a number of any type
 LINE = 64  # bytes: arrays begin with a cache line
 
 _buffers: list[np.ndarray] = []  # the one that was used last at the end
@@ -27,6 +28,8 @@ _lock = threading.Lock()
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array of this shape and type with any numbers in it, as `np.empty` makes."""
+    if math.prod(shape) < LARGE // WIDEST:  # small steps make many
+        return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < LARGE:

@@ -39,8 +39,10 @@ class Graph:
         stream = cuda.Stream(non_blocking=True)  # while another captures, the default stream may be used
         cuda.Device().synchronize()  # what was enqueued elsewhere
         with cuda.using_allocator(self._pool.malloc), stream:
-            enqueue()
-            stream.synchronize()
+            try:
+                enqueue()
+            finally:
+                stream.synchronize()  # after an error, too: the caller will put back what is still being changed
             with _no_garbage():
                 stream.begin_capture()
                 try:

@@ -1,6 +1,6 @@
 // All CUDA kernels of gpunn, compiled once for each data type: STORED is the type of the numbers in memory (float,
-// double or bf16), COMPUTED the one they are computed with (float or double), in which sums over the batch, means and
-// variances are stored, too. No header is included.
+// double or bf16), COMPUTED the one they are computed with (float or double), in which sums over the batch, means,
+// variances and the masks of dropout are stored, too. No header is included.
 //
 // A kernel has the name of its op after gn_. Its arguments are pointers, i64 and double alone, which is what Python's
 // numbers become. Every kernel is right for any number of blocks. Sums are taken in double and in an order that follows
@@ -117,7 +117,6 @@ FORWARD(mish, x * tanh(soft_plus(x)))
 FORWARD(exponential, exp(lesser(x, A(87))))
 BACKWARD(exponential, y, y)
 FORWARD(gelu, A(0.5) * x * (A(1) + tanh(gelu_u(x))))
-BACKWARD(dropout, mask, mask)
 
 INLINE A silu_slope(A x) { const A s = logistic(x); return s * (A(1) + x * (A(1) - s)); }
 BACKWARD(silu, x, silu_slope(x))
@@ -223,32 +222,39 @@ KERNEL gn_philox(i64* words, const i64* c0, i64 n, i64 c1, i64 c2, i64 c3, i64 k
 
 // Number i is kept where word i % 4 of counter i / 4 is at least `limit`.
 // The step, words 2 and 3 of the counter, comes from the device's memory where `at` is not null.
-KERNEL gn_dropout(T* y, T* mask, const T* x, i64 n, i64 limit, double scale, const i64* at, i64 step, i64 k0, i64 k1) {
+KERNEL gn_dropout(T* y, A* mask, const T* x, i64 n, i64 limit, double scale, const i64* at, i64 step, i64 k0, i64 k1) {
+    struct alignas(16) Mask { A v[4]; };
     const u64 counted = u64(at ? *at : step);
     const u32 c2 = u32(counted), c3 = u32(counted >> 32);
     const bool wide = aligned(u64(y) | u64(mask) | u64(x));
     const A kept = A(scale);
     for (i64 q = first(); q < (n + 3) / 4; q += stride()) {
         const Words r = philox(u32(q), 0, c2, c3, u32(k0), u32(k1));
-        Pack<4> a, b;
+        Pack<4> a;
+        Mask b;
         if (wide && 4 * q + 4 <= n) {
             a = reinterpret_cast<const Pack<4>*>(x)[q];
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const A m = i64(r.w[j]) >= limit ? kept : A(0);
-                b.v[j] = T(m);
+                b.v[j] = m;
                 a.v[j] = T(A(a.v[j]) * m);
             }
             reinterpret_cast<Pack<4>*>(y)[q] = a;
-            reinterpret_cast<Pack<4>*>(mask)[q] = b;
+            reinterpret_cast<Mask*>(mask)[q] = b;
         } else {
             for (int j = 0; j < 4 && 4 * q + j < n; ++j) {
                 const A m = i64(r.w[j]) >= limit ? kept : A(0);
-                mask[4 * q + j] = T(m);
+                mask[4 * q + j] = m;
                 y[4 * q + j] = T(A(x[4 * q + j]) * m);
             }
         }
     }
+}
+
+KERNEL gn_dropout_backward(T* dx, T* dy, const A* mask, i64 n) {
+    T* p[] = {dx, dy};
+    each<2, 1, 1>(p, n, [=](A* v, i64 i) { v[0] = v[1] * mask[i]; });
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.errors import OutOfMemory
 from gpunn.kernels.cuda import module
 
 __all__ = ["Ring"]
@@ -20,7 +21,7 @@ __all__ = ["Ring"]
 class Ring:
     """`rows`, an array (2 chunk, *shape) on the GPU of two halves, each with pinned memory of its own on the host.
 
-    One half is read, in the current stream, while the other is filled.
+    One half is read, in the current stream, while the other is filled. Raises OutOfMemory.
     """
 
     def __init__(self, chunk: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -28,8 +29,16 @@ class Ring:
         self._copied: list[Any] = []  # until all of the memory is there
         self.chunk, self._stream = chunk, cuda.Stream(non_blocking=True)
         self._read = cuda.Event(disable_timing=True)
-        self.rows = module.empty((2 * chunk, *shape), dtype)
-        self._pinned = [np.ndarray((chunk, *shape), dtype, cuda.alloc_pinned_memory(size)) for _ in range(2)]
+        try:
+            self.rows = module.empty((2 * chunk, *shape), dtype)
+            self._pinned = [np.ndarray((chunk, *shape), dtype, cuda.alloc_pinned_memory(size)) for _ in range(2)]
+        except (MemoryError, RuntimeError) as error:  # the second for pinned memory
+            if isinstance(error, RuntimeError) and "cudaErrorMemoryAllocation" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"data that stay on the host pass through {2 * size / 2**20:,.1f} MiB on the GPU, and as much pinned "
+                f"memory on the host, which are not to be had ({error}): a smaller batch_size takes less"
+            ) from None
         self._copied = [cuda.Event(disable_timing=True) for _ in range(2)]
 
     def send(self, half: int, count: int, gather: Callable[[np.ndarray], None]) -> None:

@@ -157,14 +157,23 @@ def philox(c0: Array, *, counter: tuple[int, int, int], key: Words) -> tuple[Arr
 
 
 def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Array]:
-    """`gpunn.ops.dropout` for CuPy arrays."""
+    """`gpunn.ops.dropout` for CuPy arrays. The mask is not rounded: backward scales by what forward has scaled by."""
     if not plain(x):
         return reference(ops.dropout)(x, rate=rate, key=key, step=step)
-    y, mask = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
+    y, mask = empty(x.shape, x.dtype), empty(x.shape, summed(x.dtype))
     limit, scale = round(rate * 2**32), 1.0 / (1.0 - rate)
     counted = (0, step) if type(step) is int else (step, 0)  # on the device in a captured step
     launch("dropout", x.dtype, blocks(x.size), y, mask, x, x.size, limit, scale, *counted, *key)
     return y, mask
+
+
+def dropout_backward(dy: Array, mask: Array) -> Array:
+    """`gpunn.ops.dropout_backward` for CuPy arrays."""
+    if not (plain(dy) and plain(mask) and mask.dtype == summed(dy.dtype)) or dy.shape != mask.shape:
+        return reference(ops.dropout_backward)(dy, mask)
+    dx = empty(dy.shape, dy.dtype)
+    launch("dropout_backward", dy.dtype, blocks(dy.size), dx, dy, mask, dy.size)
+    return dx
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -335,10 +344,7 @@ def _slope(name: str) -> Callable[..., Array]:
 
 def windows(x: Array, window: Pair, stride: Pair, padding: Pair = (0, 0)) -> tuple[tuple[int, ...], Pair]:
     """The geometry of windows over images x, as the kernels take it, and the size (P, Q) of the output."""
-    size = (
-        output_size(x.shape[1], window[0], stride[0], padding[0]),
-        output_size(x.shape[2], window[1], stride[1], padding[1]),
-    )
+    size = output_size(x.shape[1:3], window, stride, padding)
     return (*x.shape, *size, *window, *stride, *padding), size
 
 
@@ -441,7 +447,7 @@ WRITTEN = ("gaussian_noise", "global_avg_pool2d", "global_avg_pool2d_backward", 
 TWINS: dict[str, Callable[..., Any]] = {
     **{name: reference(getattr(ops, name)) for name in WRITTEN},
     **{name: _forward(name) for name in ACTIVATIONS},
-    **{f"{name}_backward": _backward(f"{name}_backward") for name in (*ACTIVATIONS, "dropout")},
+    **{f"{name}_backward": _backward(f"{name}_backward") for name in ACTIVATIONS},
     **{name: _update(name) for name in CONSTANTS},
     "sigmoid_cross_entropy": _loss("sigmoid_cross_entropy", lambda rows, numbers: rows),
     "quadratic": _loss("quadratic", lambda rows, numbers: 2 * rows),
@@ -451,8 +457,9 @@ TWINS: dict[str, Callable[..., Any]] = {
     **{
         f.__name__: f
         for f in (
-            *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, softmax, softmax_backward),
-            *(softmax_cross_entropy, softmax_cross_entropy_backward, normalize, normalize_backward, rms_normalize),
+            *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, dropout_backward),
+            *(softmax, softmax_backward, softmax_cross_entropy, softmax_cross_entropy_backward),
+            *(normalize, normalize_backward, rms_normalize),
             *(rms_normalize_backward, max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward, clip_by_norm),
             *(soft_threshold, cast),
         )

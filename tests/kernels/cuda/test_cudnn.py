@@ -264,11 +264,24 @@ def test_out_of_memory_is_no_fault_of_it(gpu, stand_in, made, monkeypatch):
 
 def test_zeros_prove_nothing(stand_in, made):
     with product.tf32():
-        for number in (0.0, np.nan):
+        for number in (0.0, np.nan, np.nan):
             near(*made(np.full(X, number, "float32")))
+        assert not stand_in.ran
+        for _ in range(3):
+            near(*made())
         assert not stand_in.ran
         near(*made())
         assert stand_in.ran
+
+
+def test_zeros_are_compared_ever_more_rarely(stand_in, made, monkeypatch):
+    """As the gradients of a part of a network that nothing comes out of."""
+    compared, sample = [], module._sample
+    monkeypatch.setattr(module, "_sample", lambda x: compared.append(1) or sample(x))
+    with product.tf32():
+        for _ in range(100):
+            near(*made(np.zeros(X, "float32")))
+    assert len(compared) == 6  # the 1st, 3rd, 7th, 15th, 31st and 63rd
 
 
 def test_arrays_that_begin_anywhere(gpu, stand_in):

@@ -1,5 +1,8 @@
 """The first and last kernel of a captured step; what is captured is in tests/train/test_graph.py."""
 
+import contextlib
+import types
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,25 @@ def test_a_table_brings_up_the_numbers_of_one_step_after_another(gpu, monkeypatc
             assert int(tables.step) == first + i
             tables.end(gpu.asarray(np.array(0.5 + i, "float32")))
         assert to_host(losses).tolist() == [0.5 + i for i in range(steps)]
+
+
+def test_what_was_enqueued_before_an_error_is_over_when_it_is_raised(monkeypatch):
+    done = []
+
+    class Stream(contextlib.nullcontext):
+        def synchronize(self):
+            done.append("stream")
+
+    cuda = types.SimpleNamespace(
+        MemoryPool=lambda: types.SimpleNamespace(malloc=None),
+        Stream=lambda non_blocking: Stream(),
+        Device=lambda: types.SimpleNamespace(synchronize=lambda: done.append("device")),
+        using_allocator=contextlib.nullcontext,
+    )
+    monkeypatch.setattr(graph.module, "cupy", lambda: types.SimpleNamespace(cuda=cuda))
+    with pytest.raises(ZeroDivisionError):
+        graph.Graph(lambda: done.append("step") or 1 / 0)
+    assert done == ["device", "step", "stream"]
 
 
 def _with_address(array):

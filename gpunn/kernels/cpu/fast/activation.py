@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
+from gpunn.kernels.cpu import activation
 from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.exp import exp
 from gpunn.kernels.cpu.fast.team import run, shared
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import LINE
+from gpunn.ops._op import reference
 
 __all__ = ["TWINS"]
 
 LEAST = 1 << 13  # elements for each thread
+FEW = 1 << 11  # elements for which one or three calls of NumPy take less time than one of compiled code
 F = np.float32
 ONE, TWO, HALF = F(1.0), F(2.0), F(0.5)
 A, B = F(math.sqrt(2.0 / math.pi)), F(0.044715)
@@ -103,15 +106,19 @@ def _elu_backward(dy, y, dx, alpha, start, stop):
         dx[i] = dy[i] * (one if y[i] > 0.0 else alpha + y[i])
 
 
-def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callable[..., Any]:
-    """The twin of an op on one array, or two of one shape; `single`: for float32 alone."""
-    reference = op.reference
+def _twin(
+    kernel: Callable[..., None], op: Any, *, single: bool = False, few: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """The twin of an op on one array, or two of one shape; `single`: for float32 alone; `few`: what few go to."""
+    written = reference(op)
 
-    @functools.wraps(reference)
+    @functools.wraps(written)
     def fused(x: np.ndarray, *second: np.ndarray, **constants: float) -> Any:
+        if few is not None and x.size < FEW:
+            return few(x, *second, **constants)
         shape, dtype, size = x.shape, x.dtype, x.size
         if not plain(x, *second) or (single and dtype != F) or (second and second[0].shape != shape):
-            return reference(x, *second, **constants)
+            return written(x, *second, **constants)
         out = empty(shape, dtype)
         # views, because all are in one piece
         arrays = (x.ravel(), second[0].ravel(), out.ravel()) if second else (x.ravel(), out.ravel())
@@ -122,14 +129,14 @@ def _twin(kernel: Callable[..., None], op: Any, single: bool = False) -> Callabl
 
 
 TWINS: dict[str, Callable[..., Any]] = {
-    "relu": _twin(_relu, ops.relu),
+    "relu": _twin(_relu, ops.relu, few=activation.relu),
     "sigmoid": _twin(_sigmoid, ops.sigmoid, single=True),
     "silu": _twin(_silu, ops.silu, single=True),
     "silu_backward": _twin(_silu_backward, ops.silu_backward, single=True),
     "gelu": _twin(_gelu, ops.gelu, single=True),
     "gelu_backward": _twin(_gelu_backward, ops.gelu_backward, single=True),
-    "sigmoid_backward": _twin(_sigmoid_backward, ops.sigmoid_backward),
-    "tanh_backward": _twin(_tanh_backward, ops.tanh_backward),
+    "sigmoid_backward": _twin(_sigmoid_backward, ops.sigmoid_backward, few=reference(ops.sigmoid_backward)),
+    "tanh_backward": _twin(_tanh_backward, ops.tanh_backward, few=reference(ops.tanh_backward)),
     "relu_backward": _twin(_relu_backward, ops.relu_backward),
     "leaky_relu_backward": _twin(_leaky_relu_backward, ops.leaky_relu_backward),
     "elu_backward": _twin(_elu_backward, ops.elu_backward),

@@ -40,7 +40,7 @@ def conv2d(
     if not _single(x, W) or not conv.match(x, W) or not (b is None or b.shape == W.shape[3:]):
         return conv.conv2d(x, W, b, stride=stride, padding=padding)
     x, W, b = _plain(x), _plain(W), np.zeros(W.shape[3], F) if b is None else _plain(b)
-    P, Q = (output_size(*axis) for axis in zip(x.shape[1:3], W.shape[:2], stride, padding, strict=True))
+    P, Q = output_size(x.shape[1:3], W.shape[:2], stride, padding)
     y = empty((x.shape[0], P, Q, W.shape[3]), F)
     if winograd.suits(x, W, (P, Q), stride):
         winograd.forward(x, W, b, y, padding)

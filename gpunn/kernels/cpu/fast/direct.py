@@ -8,7 +8,7 @@ rows o and numbers k of a row. For dW it is over rows o and columns k of the out
 import numpy as np
 
 from gpunn.kernels.cpu.fast._jit import called, jit
-from gpunn.kernels.cpu.fast.simd import LANES, multiply
+from gpunn.kernels.cpu.fast.simd import LANES, copy, multiply
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.ops.conv import Pair
@@ -39,7 +39,9 @@ def backward(
 
 
 def _padded(W: np.ndarray) -> np.ndarray:
-    """W with columns of zeros added up to a multiple of LANES."""
+    """W with columns of zeros added up to a multiple of LANES, in one piece."""
+    if W.shape[-1] % LANES == 0:
+        return np.ascontiguousarray(W)
     padded = np.zeros((*W.shape[:-1], -(-W.shape[-1] // LANES) * LANES), np.float32)
     padded[..., : W.shape[-1]] = W
     return padded
@@ -64,7 +66,7 @@ def window(x, n, first, rows, start, columns):
 def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
     _, P, Q, M = y.shape
     (U, V), (down, right), C, columns = kernel, stride, x.shape[3], W.shape[1]
-    bands, width, flat = -(-P // height), x.shape[2] + 2 * padding[1], W.reshape(-1)
+    bands, width, flat, out = -(-P // height), x.shape[2] + 2 * padding[1], W.reshape(-1), y.reshape(-1)
     row = np.empty(Q * columns, np.float32)
     for item in range(np.intp(start), np.intp(stop)):
         n, first = item // bands, item % bands * height
@@ -72,10 +74,16 @@ def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
         seen = window(x, n, first * down - padding[0], (rows - 1) * down + U, -padding[1], width)
         for p in range(rows):
             pixels, weights = (p * down * width * C, right * C, width * C, 1), (0, V * C * columns, columns)
-            multiply(seen, pixels, flat, weights, row, (0, columns), Q, columns, (U, V * C), False)
-            for q in range(Q):
-                for m in range(M):
-                    y[n, first + p, q, m] = row[q * columns + m] + b[m]
+            begin = (n * P + first + p) * Q * M
+            if columns > M:
+                multiply(seen, pixels, flat, weights, row, (0, columns), Q, columns, (U, V * C), False)
+                for q in range(Q):
+                    for m in range(M):
+                        out[begin + q * M + m] = row[q * columns + m] + b[m]
+            else:
+                for q in range(Q):
+                    copy(b, 0, out, begin + q * M, M)
+                multiply(seen, pixels, flat, weights, out, (begin, M), Q, M, (U, V * C), True)
 
 
 @jit

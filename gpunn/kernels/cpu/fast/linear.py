@@ -32,6 +32,7 @@ ROWS = 96  # of a, likewise: whole cache lines and whole tiles
 FEW = 8  # rows of c for which b is read where it lies
 SUMS = 1 << 15  # numbers for each thread to add up
 NONE = np.empty(0, F)
+FLOAT32 = NONE.dtype
 
 
 @shared
@@ -167,8 +168,8 @@ def _fit(
     """
     N, D, M = len(x), len(W), W.shape[-1]
     shapes = (N, D), (D, M), (M,), (N, M), (N, D), (D, M)
-    for a, shape in zip((x, W, b, y, *gradients), shapes, strict=False):  # a generator for all() would take longer
-        if a is not None and not (a.dtype == F and a.shape == shape and a.flags.carray):
+    for a, shape in zip((x, W, b, y, *gradients), shapes):  # noqa: B905  strict and all() would take longer
+        if a is not None and not (a.shape == shape and a.dtype is FLOAT32 and a.flags.carray):
             return False
     return True
 

@@ -7,11 +7,10 @@ import numpy as np
 from gpunn.kernels.cpu import winograd
 from gpunn.kernels.cpu.fast._jit import called, jit
 from gpunn.kernels.cpu.fast.direct import window
-from gpunn.kernels.cpu.fast.linear import product
 from gpunn.kernels.cpu.fast.simd import LANES, multiply, sandwich
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
-from gpunn.kernels.cpu.winograd import IN, OUT, TWICE, VALUES, A, B, tiles
+from gpunn.kernels.cpu.winograd import IN, OUT, VALUES, A, B, G, tiles
 from gpunn.ops.conv import Pair
 
 __all__ = ["backward", "forward", "suits"]
@@ -26,39 +25,27 @@ def suits(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair) -> bool:
 
 def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, padding: Pair) -> None:
     """Fill y with what `conv2d` gives."""
-    (N, P, Q, M), C, U = y.shape, W.shape[2], _of_weights(W)
+    (N, P, Q, M), C = y.shape, W.shape[2]
     down = tiles((P, Q))[0]
     height = min(_height(P, Q, C + M), max(1, N * down // threads()))  # in a single image there are bands for all
     bands = N * -(-down // height)
-    run(_forward, (x, U, b, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
+    run(_forward, (x, W, b, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
 
 
 def backward(
     dy: np.ndarray, x: np.ndarray, W: np.ndarray, dx: np.ndarray, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """(dW, db); fills dx unless it is empty."""
-    (N, P, Q, M), C, UT = dy.shape, W.shape[2], np.ascontiguousarray(_of_weights(W).swapaxes(1, 2))
+    (N, P, Q, M), C, WT = dy.shape, W.shape[2], np.ascontiguousarray(W.swapaxes(2, 3))
     height = _height(P, Q, C + M)
 
     def work(dU: np.ndarray, db: np.ndarray, part: slice) -> None:
-        _backward(dy, x, UT, dx, dU, db, padding, height, part.start, part.stop)
+        _backward(dy, x, WT, dx, dU, db, padding, height, part.start, part.stop)
 
     dU, db = summed(work, ((VALUES, C, M), (M,)), np.float32, N, enough(N, N * P * Q * W.size // 2))
-    return _to_weights(dU), db
-
-
-def _of_weights(W: np.ndarray) -> np.ndarray:
-    """U = G g G^T, as `_of_weights` of `gpunn.kernels.cpu.winograd`."""
-    U = np.empty((VALUES, *W.shape[2:]), np.float32)
-    product(TWICE[W.dtype][1], W.reshape(9, -1), U.reshape(VALUES, -1))
-    return U
-
-
-def _to_weights(dU: np.ndarray) -> np.ndarray:
-    """dW = G^T dU G, as `_to_weights` there."""
-    dW = np.empty((3, 3, *dU.shape[1:]), np.float32)
-    product(TWICE[dU.dtype][1], dU.reshape(VALUES, -1), dW.reshape(9, -1), transposed="a")
-    return dW
+    dW = np.empty(W.shape, np.float32)
+    _to_weights(dU, dW)
+    return dW, db
 
 
 def _height(P: int, Q: int, channels: int) -> int:
@@ -89,15 +76,41 @@ def _tiles(matrix: np.ndarray, back: bool = False, add: bool = False) -> Callabl
     return apply
 
 
+_of_kernel, _to_kernel = sandwich(G), sandwich(G.T)
+
+
+@called
+def _of_weights(W):
+    """U = G g G^T for the kernel g of each pair of channels, flat, and how far apart its 36 parts (C M,) are.
+
+    They are a cache line more apart than they need be: where that is a power of two, all 36 fall to one place of a
+    cache, which has room for eight. Each thread does this by itself, for to fetch them from another takes longer.
+    """
+    pairs = W.shape[2] * W.shape[3]
+    apart, W = pairs + LANES, W.reshape(-1)
+    U = np.empty(VALUES * apart, np.float32)
+    for pair in range(0, pairs, LANES):
+        _of_kernel(W, (pair, 3 * pairs, pairs), U, (pair, IN * apart, apart))
+    return U, apart
+
+
+@jit
+def _to_weights(dU, dW):
+    """dW = G^T dU G."""
+    pairs, dU, dW = dU[0].size, dU.reshape(-1), dW.reshape(-1)
+    for pair in range(0, pairs, LANES):
+        _to_kernel(dU, (pair, IN * pairs, pairs), dW, (pair, 3 * pairs, pairs))
+
+
 _of_input, _to_output = _tiles(B), _tiles(A.T, back=True)
 _of_output, _to_input = _tiles(A), _tiles(B.T, back=True, add=True)  # the tiles of the input lie over each other
 
 
 @shared
-def _forward(x, U, b, y, padding, height, start, stop):
+def _forward(x, W, b, y, padding, height, start, stop):
     (_, P, Q, M), C = y.shape, x.shape[3]
     down, across = -(-P // OUT), -(-Q // OUT)
-    bands, width, U = -(-down // height), OUT * across + 2, U.reshape(-1)
+    bands, width, (U, apart) = -(-down // height), OUT * across + 2, _of_weights(W)
     V, Z = np.empty(VALUES * height * across * C, np.float32), np.empty(VALUES * height * across * M, np.float32)
     out = np.empty((OUT * height, OUT * across, M), np.float32)
     for item in range(np.intp(start), np.intp(stop)):
@@ -107,7 +120,7 @@ def _forward(x, U, b, y, padding, height, start, stop):
         seen = window(x, n, OUT * first - padding[0], OUT * rows + 2, -padding[1], width)
         _of_input(seen, width, V, count, across, C)
         for k in range(VALUES):
-            right = k * C * M, 0, M
+            right = k * apart, 0, M
             multiply(V, (k * count * C, C, 0, 1), U, right, Z, (k * count * M, M), count, M, (1, C), False)
         _to_output(out.reshape(-1), OUT * across, Z, count, across, M)
         for p in range(min(OUT * rows, P - OUT * first)):
@@ -117,10 +130,10 @@ def _forward(x, U, b, y, padding, height, start, stop):
 
 
 @jit
-def _backward(dy, x, UT, dx, dU, db, padding, height, start, stop):
+def _backward(dy, x, WT, dx, dU, db, padding, height, start, stop):
     (_, P, Q, M), (_, H, W, C) = dy.shape, x.shape
     down, across = -(-P // OUT), -(-Q // OUT)
-    width, UT, total = OUT * across + 2, UT.reshape(-1), dU.reshape(-1)
+    width, (UT, apart), total = OUT * across + 2, _of_weights(WT), dU.reshape(-1)
     V, Z = np.empty(VALUES * height * across * C, np.float32), np.empty(VALUES * height * across * M, np.float32)
     frame, sums = np.empty((OUT * down + 2, width, C), np.float32), np.zeros(M)
     for n in range(start, stop):
@@ -140,7 +153,7 @@ def _backward(dy, x, UT, dx, dU, db, padding, height, start, stop):
                 multiply(V, left, Z, right, total, (k * C * M, M), C, M, (1, count), True)
             if dx.size:
                 for k in range(VALUES):  # dV = dZ U^T
-                    left, right = (k * count * M, M, 0, 1), (k * M * C, 0, C)
+                    left, right = (k * count * M, M, 0, 1), (k * apart, 0, C)
                     multiply(Z, left, UT, right, V, (k * count * C, C), count, C, (1, M), False)
                 _to_input(frame[OUT * first :].reshape(-1), width, V, count, across, C)
         if dx.size:
