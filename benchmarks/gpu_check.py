@@ -191,6 +191,9 @@ def kernels():
             of = inspect.signature(getattr(ops, name)).parameters.values()
             arrays = [abs(normal(x.size)) for parameter in of if parameter.kind is parameter.POSITIONAL_ONLY]
             compare(name, *arrays, **{p.name: steps[p.name] for p in of if p.kind is p.KEYWORD_ONLY})
+    for shape in ((1024, 1024), (784, 128), (3, 3, 32, 64)):
+        compare("muon", *(normal(shape) for _ in range(3)), eta=1e-3, mu=0.9, near=1e-3)
+        compare("orthogonalize", normal(shape).reshape(-1, shape[-1]), near=1e-3)
     images = normal(IMAGES)
     for name in ("max_pool2d", "avg_pool2d"):
         named = {"window": (2, 2), "stride": (2, 2)}
@@ -199,6 +202,8 @@ def kernels():
         compare(f"{name}_backward", y, *((images, y) if name == "max_pool2d" else (images,)), **named)
     W = normal((3, 3, IMAGES[3], 64))
     compare("conv2d", images, W, W[0, 0, 0], near=1e-4)
+    compare("conv2d_relu", images, W, W[0, 0, 0], near=1e-4)
+    compare("linear_relu", normal((1024, 784)), normal((784, 1024)), normal(1024), near=1e-4)
     compare("conv2d_backward", TWINS["conv2d"](images, W), images, W, near=1e-3)
     data = cp().asarray(rng.integers(0, 256, (6000, 784), dtype=np.uint8))
     numbers = cp().asarray(rng.integers(0, 6000, 1024))
@@ -364,8 +369,15 @@ def _convolution(how, x, W, b, dy, wanted, named, precision):
         backward()
         got = [forward(), *backward()]
         row = {f"error_{name}": error(g, wanted[name]) for name, g in zip("yxW", got, strict=True)}
+        for _ in range(2):  # the first compares
+            y = TWINS["conv2d_relu"](x, W, b, **named)
+        row["error_relu"] = error(y, wanted["y"] * (wanted["y"] > 0))
         row["ok"] = max(row.values()) <= 5 * NEAR[precision]
         row |= {"forward_us": microseconds(forward), "backward_us": microseconds(backward)}
+        row["relu_us"] = microseconds(lambda: TWINS["conv2d_relu"](x, W, b, **named))
+        of = x.shape, x.dtype.name, precision == "tf32"
+        plans = [plan for (_, s), plan in cudnn._plans.items() if s.relu and (s.x, s.dtype, s.tf32) == of]
+        row["relu_in_one"] = how != "columns" and any(plan and plan.engine is not None for plan in plans)
         held = []
 
         def enqueue():
@@ -497,13 +509,25 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 LOSSES_NEAR = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 5e-2}  # of the same steps in other libraries
 
 
-def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000):
-    """Fits with graphs and without: the same losses and weights, with memory poisoned in between; no memory growth."""
-    found = []
-    for w, precision in itertools.product(workloads or rows(), precisions):
-        row = {"workload": w.name, "precision": precision}
+def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, more=None):
+    """Fits with graphs and without: the same losses and weights, with memory poisoned in between; no memory growth.
+
+    `more` are (workload, augmentations) in float32: by default with Muon, and on images that are augmented.
+    """
+    import gpunn as gn
+    from benchmarks.workloads import Workload
+
+    if more is None:
+        augment = gn.data.RandomAffine(shift=2), gn.data.CutOut(8)
+        more = [
+            (Workload(*row, 64, optimizer="muon"), ()) for row in (("mlp", (784, 128, 10)), ("cnn", (9216, 128, 10)))
+        ]
+        more.append((Workload("cnn", (9216, 128, 10), 64), augment))
+    found, cases = [], [(w, p, ()) for w, p in itertools.product(workloads or rows(), precisions)]
+    for w, precision, augment in [*cases, *((w, "float32", augment) for w, augment in more)]:
+        row = {"workload": w.name, "precision": precision, "optimizer": w.optimizer, "augment": list(map(str, augment))}
         try:
-            eager, captured = (_trained(w, precision, graph, device, steps) for graph in (False, True))
+            eager, captured = (_trained(w, precision, graph, device, steps, augment) for graph in (False, True))
             row |= {"eager_us": eager["step_us"], "captured_us": captured["step_us"], "fit_us": captured["fit_us"]}
             row |= {key: captured[key] for key in ("graphs", "grown_bytes")}
             row["same_bits"] = all(map(np.array_equal, eager["arrays"], captured["arrays"]))
@@ -515,7 +539,7 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000):
     return {"rows": found}, all(row["ok"] for row in found)
 
 
-def _trained(w, precision, graph, device, steps):
+def _trained(w, precision, graph, device, steps, augment=()):
     import gpunn as gn
     from benchmarks.peers.gpunn_trainer import network
     from benchmarks.workloads import ADAM, weights
@@ -525,9 +549,13 @@ def _trained(w, precision, graph, device, steps):
     x, y = numbers.integers(0, 256, (n, *w.image), dtype=np.uint8), numbers.integers(0, 10, n)
     net = network(w).init(device=device)
     net.load_state_dict(dict(zip(net.params(), (a for layer in weights(w) for a in layer), strict=True)))
-    optimizer = gn.Adam(gn.schedules.Cosine(w.lr, 60), **ADAM) if w.optimizer == "adam" else gn.SGD(w.lr)
+    optimizers = {"sgd": gn.SGD, "adam": lambda lr: gn.Adam(gn.schedules.Cosine(lr, 60), **ADAM)}
+    optimizers["muon"] = lambda lr: gn.Muon(gn.schedules.Cosine(lr, 60), weight_decay=0.1)
+    optimizer = optimizers[w.optimizer](w.lr)
     trainer = gn.Trainer(net, optimizer=optimizer, device=device, dtype=precision, graph=graph, clip_norm=5.0)
-    history = trainer.fit((x, y), epochs=3, batch_size=w.batch, callbacks=_poison() if graph else ())
+    data = gn.data.Dataset(x, y, image_shape=w.image if len(w.image) == 3 else (1, *w.image, 1))
+    poison = _poison() if graph else ()
+    history = trainer.fit(data, epochs=3, batch_size=w.batch, callbacks=poison, augment=augment)
     made = [np.array(history["loss"]), to_host(net.store.values).copy()]
     fit_us = 1e6 * history["seconds"][-1] / 17
     x, y = trainer._move(x[: w.batch] / 255.0), trainer.device.asarray(y[: w.batch])

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 
 from gpunn import ops
 from gpunn.checks import instance, number
-from gpunn.device import Array, namespace
+from gpunn.device import Array
 from gpunn.errors import OptionError
 from gpunn.params import ParamStore
 from gpunn.schedules import Schedule, schedule
@@ -320,17 +320,12 @@ class Muon(_Decoupled):
             if rate and param.decay:
                 self.decay(w[name], g[name], eta * factor, rate)
             if len(param.shape) > 1:
-                self._step_of_matrix(w[name], g[name], m[name], eta * factor)
+                size = max(param.size // param.shape[-1], param.shape[-1])  # max(D, M)
+                alike = eta * factor * (0.2 * math.sqrt(size))
+                ops.muon(w[name], g[name], m[name], eta=alike, mu=self.momentum)
             else:
                 self.step(w[name], g[name], m[name], v[name], eta=eta * factor, t=done + 1)
         store.next_step()
-
-    def _step_of_matrix(self, w: Array, g: Array, m: Array, eta: float) -> None:
-        m *= self.momentum
-        m += g
-        ahead = namespace(w).reshape(g + self.momentum * m, (-1, w.shape[-1]))
-        factor = 0.2 * math.sqrt(max(ahead.shape))
-        w -= (eta * factor) * namespace(w).reshape(ops.orthogonalize(ahead), w.shape)
 
     def step(self, w: Array, g: Array, *kept: Array, eta: float, t: int) -> None:
         ops.adam(w, g, *kept, eta=eta, beta1=self.beta1, beta2=self.beta2, epsilon=self.epsilon, t=t)

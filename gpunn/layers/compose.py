@@ -1,13 +1,16 @@
 """Layers made of layers."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from gpunn.device import Array
 from gpunn.errors import OptionError, ShapeError, SpentCache
-from gpunn.layers.activation import activation
+from gpunn.layers.activation import ReLU, activation
 from gpunn.layers.base import Layer, Shape
+from gpunn.layers.conv import Conv2d
+from gpunn.layers.linear import Linear
 
 __all__ = ["Residual", "Sequential"]
 
@@ -19,8 +22,9 @@ class Sequential(Layer):
     probabilities of them. It is kept apart from the layers because training goes by z: forward and backward stop
     there, the losses take z, and calling the network, `net(x)`, applies it.
 
-    The layers are named by their class and a count, "linear1", "relu1", "linear2". Raises OptionError for what is not a
-    layer, ShapeError for two layers that do not fit each other.
+    A Linear or Conv2d also does the work of a ReLU right after it, which a GPU has one kernel for; what both keep for
+    the backward pass is the same. The layers are named by their class and a count, "linear1", "relu1", "linear2".
+    Raises OptionError for what is not a layer, ShapeError for two layers that do not fit each other.
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
@@ -37,6 +41,7 @@ class Sequential(Layer):
         self.output = None if output is None else activation(output)
         with_params = [i for i, layer in enumerate(layers) if layer.params()]
         self._names = _names(layers)
+        self._relus = _relus(layers)
         self._lowest = with_params[0] if with_params else len(layers)
         self.output_shape(None)
 
@@ -45,8 +50,13 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
         caches = []
-        for layer, name in zip(self.layers, self._names):  # noqa: B905  strict would be looked at in every step
-            x, cache = layer.forward(x, train=train, key=key and (*key, name))
+        for layer, name, relu in zip(self.layers, self._names, self._relus):  # noqa: B905  strict takes time
+            if relu == "done":
+                cache = x  # its output, as ReLU keeps it
+            elif relu == "next":
+                x, cache = layer.forward(x, relu=True)  # type: ignore[call-arg]
+            else:
+                x, cache = layer.forward(x, train=train, key=key and (*key, name))
             caches.append(cache)
         return x, caches
 
@@ -68,8 +78,11 @@ class Sequential(Layer):
         return dx if need_dx else None
 
     def infer(self, x: Array) -> Array:
-        for layer in self.layers:
-            x = layer.infer(x)
+        for layer, relu in zip(self.layers, self._relus):  # noqa: B905
+            if relu == "next":
+                x, _ = layer.forward(x, relu=True)  # type: ignore[call-arg]
+            elif relu != "done":
+                x = layer.infer(x)
         return x
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
@@ -122,6 +135,15 @@ class Residual(Sequential):
     def _check_shapes(self, before: Shape, after: Shape) -> None:
         if before != after:
             raise ShapeError(f"Residual adds x to f(x), but f makes {after} of an input of shape {before}")
+
+
+def _relus(layers: Sequence[Layer]) -> list[str]:
+    """For each layer "next" if it also does the work of the ReLU that comes next, "done" for that ReLU, else ""."""
+    relus = [""] * len(layers)
+    for i, (layer, after) in enumerate(itertools.pairwise(layers)):
+        if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no class made of these, which may do otherwise
+            relus[i : i + 2] = "next", "done"
+    return relus
 
 
 def _names(layers: Sequence[Layer]) -> list[str]:

@@ -7,7 +7,7 @@ from gpunn.device import Array
 from gpunn.errors import OptionError, ShapeError
 from gpunn.init import Initializer
 from gpunn.layers.base import Layer, Shape
-from gpunn.ops import conv2d, conv2d_backward
+from gpunn.ops import conv2d, conv2d_backward, conv2d_relu
 from gpunn.ops.conv import output_size
 from gpunn.params import Param
 
@@ -20,7 +20,8 @@ class Conv2d(Layer):
     x (N, H, W, n_in), W (U, V, n_in, n_out) with kernel = (U, V), b (n_out,), y (N, P, Q, n_out) with
     P = floor((H + 2 padding - U) / stride) + 1, and Q likewise. `kernel`, `stride` and `padding` are numbers, or pairs
     for (rows, columns); padding="same" keeps the size of the image (stride 1, odd kernel). Equations in
-    `gpunn.ops.conv`. Raises OptionError for sizes out of range, ShapeError for an image smaller than the kernel.
+    `gpunn.ops.conv`. With `relu` forward gives max(y, 0), the work of the ReLU that comes next; see Sequential. Raises
+    OptionError for sizes out of range, ShapeError for an image smaller than the kernel.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class Conv2d(Layer):
         self.b = Param((n_out,), bias_init, decay=False) if bias else None
         (self.n_in, self.n_out), self.bias = self.W.shape[2:], bias
 
-    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+    def forward(self, x: Array, *, train: bool = False, key: Any = None, relu: bool = False) -> tuple[Array, Array]:
         W = self.W.value
         x = self._check_input(x, W, (None, None, self.n_in))
         self.output_shape(tuple(x.shape[1:]))
-        return conv2d(x, W, self.b.value if self.b else None, stride=self.stride, padding=self.padding), x
+        f = conv2d_relu if relu else conv2d
+        return f(x, W, self.b.value if self.b else None, stride=self.stride, padding=self.padding), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         dx, dW, db = conv2d_backward(dy, cache, self.W.value, stride=self.stride, padding=self.padding, need_dx=need_dx)

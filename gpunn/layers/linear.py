@@ -6,7 +6,7 @@ from gpunn.device import Array
 from gpunn.errors import ShapeError
 from gpunn.init import Initializer
 from gpunn.layers.base import Layer, Shape
-from gpunn.ops import linear, linear_backward
+from gpunn.ops import linear, linear_backward, linear_relu
 from gpunn.params import Param
 
 __all__ = ["Linear"]
@@ -16,7 +16,8 @@ class Linear(Layer):
     """y = x W + b: every output sees every input. x (N, n_in), W (n_in, n_out), b (n_out,), y (N, n_out).
 
     `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
-    out. The gradients are derived in `gpunn.ops.linear`. Raises OptionError for a size below 1.
+    out. The gradients are derived in `gpunn.ops.linear`. With `relu` forward gives max(y, 0), the work of the ReLU that
+    comes next; see Sequential. Raises OptionError for a size below 1.
     """
 
     def __init__(
@@ -32,10 +33,10 @@ class Linear(Layer):
         self.b = Param((n_out,), bias_init, decay=False) if bias else None
         (self.n_in, self.n_out), self.bias = self.W.shape, bias
 
-    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+    def forward(self, x: Array, *, train: bool = False, key: Any = None, relu: bool = False) -> tuple[Array, Array]:
         W = self.W.value
         x = self._check_input(x, W, (self.n_in,))
-        return linear(x, W, self.b.value if self.b else None), x
+        return (linear_relu if relu else linear)(x, W, self.b.value if self.b else None), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         W, b = self.W, self.b

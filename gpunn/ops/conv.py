@@ -6,8 +6,9 @@ P x Q pixels; stride s, padding a. Images are (N, H, W, C): the channels of a pi
 
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
+from gpunn.ops.activation import relu
 
-__all__ = ["conv2d", "conv2d_backward"]
+__all__ = ["conv2d", "conv2d_backward", "conv2d_relu"]
 
 Pair = tuple[int, int]
 
@@ -84,3 +85,9 @@ def conv2d_backward(
     if dx is not None:
         dx = dx[:, padding[0] : padding[0] + h, padding[1] : padding[1] + w, :]  # without the frame
     return dx, dW, xp.sum(rows, axis=0)
+
+
+@op
+def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
+    """y = max(conv2d(x, W, b), 0), which a GPU may make in one kernel; the gradients are those of the two."""
+    return relu(conv2d(x, W, b, stride=stride, padding=padding))

@@ -4,6 +4,7 @@ A small network's step is dozens of short kernels, and to launch them one by one
 one shape are taken as usual until WARM_UP of them have been; then one is captured: taking the batch from the data,
 forward, loss, backward, clipping, update. Two replays are compared with two usual steps from the same place, and the
 graph is used only if they agree. Whatever changes from step to step is sent to the device for TABLE steps at a time.
+Images that are augmented, and the batches of `Trainer.step`, are copied to where the graph begins with them.
 
 Where a step cannot be captured, training goes on as usual, with a warning that says why. Not yet run on a GPU.
 """
@@ -54,6 +55,9 @@ class Graphs:
         """For each batch that is left of the epoch a function that takes the step; ends early where graphs give up."""
         if self.off:
             return
+        if batches.augment:
+            yield from self._augmented(batches, epoch)
+            return
         t, size, n = self.trainer, batches.batch_size, batches.x.shape[0]
         x, y = (batches.x.ring, batches.y.ring) if batches.streamed else (batches.x, batches.y)
         order, places = self._order(batches, epoch, x, y)
@@ -78,6 +82,21 @@ class Graphs:
             elif not self.off:
                 yield functools.partial(t._advance, *batch())
 
+    def _augmented(self, batches: Batches, epoch: int) -> Iterator[Callable[[], None]]:
+        """`fit` for batches that are made one by one, of random numbers from the host: the graph begins after that."""
+        t, order = self.trainer, batches.order(epoch)
+        self._forget_outdated()
+
+        def advance(x: Array, y: Array) -> None:
+            if (taken := self._given(x, y)) is None:
+                t._advance(x, y)
+            else:
+                t.losses.add(taken[0], x.shape[0], at=taken[1])
+                t.batch += 1
+
+        while not self.off and t.batch < len(batches):
+            yield functools.partial(advance, *batches.batch(t.batch, order, epoch))
+
     def _replay(self, key: Key, batch: Callable[[], Pair], order: Array, batches: int) -> None:
         """Take a step by its graph; `order` and `batches` are those that are left of the epoch."""
         t, step = self.trainer, self._steps[key]
@@ -91,6 +110,11 @@ class Graphs:
 
     def step(self, x: Array, y: Array) -> Array | None:
         """The loss of a step on a batch that lies on the device; None where it is to be taken as usual."""
+        taken = self._given(x, y)
+        return None if taken is None else taken[0][taken[1]]
+
+    def _given(self, x: Array, y: Array) -> tuple[Array, int] | None:
+        """`step`; the loss as its place in an array."""
         if self.off:
             return None
         t, key = self.trainer, ("given", x.shape, x.dtype, y.shape, y.dtype)
@@ -104,13 +128,11 @@ class Graphs:
                 del self._steps[key]
                 return None
         step.inputs.x[...], step.inputs.y[...] = x, y  # type: ignore[attr-defined]
-        return step.losses[step.replay(t)]
+        return step.losses, step.replay(t)
 
     def _order(self, batches: Batches, epoch: int, x: Array, y: Array) -> tuple[Array, Array]:
         """The order of the epoch, and the places in x and y of its rows."""
         n, device = batches.x.shape[0], self.trainer.device
-        if batches.augment:
-            self._give_up(CaptureError("augmentations are made batch by batch, of random numbers from the host"))
         if not (x.flags.c_contiguous and y.flags.c_contiguous):
             self._give_up(CaptureError("the data does not lie in one piece, row after row: X.copy() would"))
         order = batches.order(epoch)

@@ -80,8 +80,8 @@ class Trainer:
     `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
     the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
     cannot; True demands it; False does without. What is changed in a layer meanwhile, such as a rate of dropout, counts
-    from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. A CPU has no such
-    thing. Not yet run on a GPU.
+    from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. Augmentations stay
+    outside: a graph begins with what they have made. A CPU has no such thing. Not yet run on a GPU.
 
     Data that would take more than half of the free memory of a GPU stay on the host, with a warning, and are streamed:
     while the GPU computes, the next batches are on their way to it. The order of the batches, and so the run, is the

@@ -172,3 +172,66 @@ def test_a_layer_used_twice_counts_once_in_the_summary():
     lines = gn.Sequential(shared, gn.Tanh(), shared)._summary().splitlines()
     assert [line.split()[-1] for line in lines if "(Linear)" in line] == ["20", "0"]
     assert lines[-1] == "20 parameters"
+
+
+class Mine(gn.Linear):
+    pass
+
+
+class Leaky(gn.ReLU):
+    def forward(self, x, *, train=False, key=None):
+        return gn.ops.leaky_relu(x, alpha=0.5), x
+
+
+IMAGES = np.random.default_rng(4).standard_normal((3, 5, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("layers", "x", "pairs"),
+    [
+        (
+            lambda: (gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 5, bias=False), gn.ReLU(), gn.ReLU(), gn.Linear(5, 3)),
+            X,
+            2,
+        ),
+        (
+            lambda: (gn.Conv2d(2, 3, 2, stride=2, padding=1), gn.ReLU(), gn.Flatten(), gn.Linear(27, 4), gn.ReLU()),
+            IMAGES,
+            2,
+        ),
+        (lambda: (gn.Residual(gn.Linear(4, 4), gn.ReLU()), gn.ReLU()), X, 1),
+        (lambda: (Mine(4, 5), gn.ReLU(), gn.Linear(5, 5), Leaky(), gn.Linear(5, 3), gn.Tanh()), X, 0),
+    ],
+)
+def test_a_relu_right_after_weights_is_computed_with_them(backend, layers, x, pairs, monkeypatch):
+    """The numbers are those of the layers one by one, forward and backward, and so are the caches."""
+    asked = []
+    for module, name in ((gn.layers.linear, "linear_relu"), (gn.layers.conv, "conv2d_relu")):
+        f = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, f=f, **named: (asked.append(f), f(*args, **named))[1])
+    net = gn.Sequential(*layers()).init(device=backend.device, dtype="float64")
+    x = backend.asarray(x)
+    y, caches = net.forward(x, train=True)
+    assert len(asked) == pairs
+    z, alone = x, []
+    for layer in net.layers:
+        z, cache = layer.forward(z, train=True)
+        alone.append(cache)
+    assert_close(y, backend.device.to_host(z), like=x)
+    assert_close(net.infer(x), backend.device.to_host(z), like=x)
+    dx, dy = net.backward(y, caches), y
+    fused = {name: backend.device.to_host(param.grad).copy() for name, param in net.params().items()}
+    net.zero_grad()
+    for layer in reversed(net.layers):
+        dy = layer.backward(dy, alone.pop())
+    assert_close(dx, backend.device.to_host(dy), like=x)
+    for name, param in net.params().items():
+        assert_close(param.grad, fused[name], like=x)
+
+
+def test_the_gradient_through_a_relu_that_is_computed_with_the_weights():
+    for net, x in (
+        (gn.Sequential(gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 3)), X),
+        (gn.Sequential(gn.Conv2d(2, 3, 2), gn.ReLU(), gn.Conv2d(3, 2, 2), gn.ReLU()), IMAGES),
+    ):
+        assert max(gn.gradcheck(net, x).values()) < 1e-6

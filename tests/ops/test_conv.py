@@ -45,6 +45,15 @@ def test_every_pixel_is_the_sum_over_its_window(backend, image, channels, kernel
     assert_close(like, x, like=like)
 
 
+@pytest.mark.parametrize(("image", "channels", "kernel", "stride", "padding"), GRID[::7])
+def test_a_relu_of_it(backend, image, channels, kernel, stride, padding):
+    x, W, b = arrays(image, channels, kernel)
+    like = backend.asarray(x)
+    y = ops.conv2d_relu(like, backend.asarray(W), backend.asarray(b), stride=stride, padding=padding)
+    assert_close(y, np.maximum(by_hand(x, W, b, stride, padding), 0), like=like, rtol=1e-12, atol=1e-12)
+    assert_close(like, x, like=like)
+
+
 @pytest.mark.parametrize(("image", "channels", "kernel", "stride", "padding"), GRID)
 def test_gradients_are_those_of_pytorch(backend, image, channels, kernel, stride, padding):
     torch = pytest.importorskip("torch")

@@ -22,6 +22,14 @@ def test_y_is_x_W_plus_b(backend):
         assert_close(array, before, like=x)
 
 
+def test_a_relu_of_it(backend):
+    x, w, b = (backend.asarray(a) for a in (X, W, B))
+    assert_close(ops.linear_relu(x, w, b), np.maximum(X @ W + B, 0), like=x)
+    assert_close(ops.linear_relu(x, w), np.maximum(X @ W, 0), like=x)
+    for array, before in ((x, X), (w, W), (b, B)):
+        assert_close(array, before, like=x)
+
+
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_gradients_are_slopes(backend, which):
     arrays = [backend.asarray(a) for a in (X, W, B)]

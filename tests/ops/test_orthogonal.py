@@ -42,3 +42,15 @@ def test_the_length_does_not_count(backend, scale):
 def test_nothing_stays_nothing(backend):
     G = backend.asarray(np.zeros((3, 4)), "float32")
     assert_close(ops.orthogonalize(G), np.zeros((3, 4)), like=G)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (2, 2, 3, 4)])
+def test_muon_moves_the_weights_along_the_orthogonal_matrix(backend, shape):
+    rng = np.random.default_rng(3)
+    w, g, v = (rng.standard_normal(shape) for _ in range(3))
+    arrays = [backend.device.asarray(a.copy()) for a in (w, g, v)]  # two of them are written to
+    assert ops.muon(*arrays, eta=0.1, mu=0.8) is None
+    momentum = 0.8 * v + g
+    turn = ops.orthogonalize((g + 0.8 * momentum).reshape(-1, shape[-1])).reshape(shape)
+    for got, wanted in zip(arrays, (w - 0.1 * turn, g, momentum), strict=True):
+        assert_close(got, wanted, like=arrays[1], rtol=1e-9)

@@ -6,8 +6,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from gpunn.kernels.cuda import conv, linear, twins
+from gpunn.kernels.cuda import conv, linear, orthogonal, twins
 
 __all__ = ["TWINS"]
 
-TWINS: dict[str, Callable[..., Any]] = twins.TWINS | linear.TWINS | conv.TWINS
+TWINS: dict[str, Callable[..., Any]] = twins.TWINS | linear.TWINS | conv.TWINS | orthogonal.TWINS

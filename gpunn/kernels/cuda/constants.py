@@ -20,6 +20,8 @@ __all__ = ["WIDTH", "Outline", "constants_of", "note", "place", "placed"]
 
 Array = Any
 WIDTH = 8  # constants of one update, at most
+# Of the updates that a captured step may make: those of flat arrays, each a kernel, and Muon's of a matrix.
+KNOWN: dict[str, Callable[..., tuple[float, ...]]] = CONSTANTS | {"muon": lambda *, eta, mu: (eta, mu)}
 
 _now = threading.local()
 
@@ -72,9 +74,9 @@ def note(name: str) -> Callable[..., None]:
     """What an op does with outlines."""
 
     def twin(w: Outline, /, *others: Outline, **named: Any) -> None:
-        if name not in CONSTANTS:
+        if name not in KNOWN:
             raise CaptureError(f"the optimiser uses the op {name!r}, whose numbers cannot change in a captured step")
-        w.notes.append((name, CONSTANTS[name](**named)))
+        w.notes.append((name, KNOWN[name](**named)))
 
     return twin
 

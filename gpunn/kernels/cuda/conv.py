@@ -15,7 +15,7 @@ from gpunn.kernels.cuda.product import product
 from gpunn.kernels.cuda.twins import sum_rows, windows
 from gpunn.ops.conv import Pair
 
-__all__ = ["TWINS", "conv2d", "conv2d_backward"]
+__all__ = ["TWINS", "conv2d", "conv2d_backward", "conv2d_relu"]
 
 Array = Any
 PIECE = 1 << 28
@@ -35,6 +35,20 @@ def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1),
             product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
 
     convolve("y", x, W, y, b, stride, padding, by_columns)
+    return y
+
+
+def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
+    """`gpunn.ops.conv2d_relu` for CuPy arrays: one kernel only by cuDNN."""
+    if b is None or not plain(x, W, b):
+        return ops.conv2d_relu.reference(x, W, b, stride=stride, padding=padding)  # type: ignore[attr-defined]
+    y = empty((x.shape[0], *windows(x, W.shape[:2], stride, padding)[1], W.shape[3]), x.dtype)
+
+    def apart() -> None:
+        z = conv2d(x, W, b, stride=stride, padding=padding)
+        launch("relu", y.dtype, blocks(y.size), y, z, y.size, 0.0)
+
+    convolve("y", x, W, y, b, stride, padding, apart, relu=True)
     return y
 
 
@@ -83,4 +97,8 @@ def _columns(x: Array, W: Array, stride: Pair, padding: Pair) -> Array:
     return columns
 
 
-TWINS: dict[str, Callable[..., Any]] = {"conv2d": conv2d, "conv2d_backward": conv2d_backward}
+TWINS: dict[str, Callable[..., Any]] = {
+    "conv2d": conv2d,
+    "conv2d_backward": conv2d_backward,
+    "conv2d_relu": conv2d_relu,
+}

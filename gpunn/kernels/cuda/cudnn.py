@@ -12,7 +12,7 @@ the one that cuDNN thinks best, which is the same in every run. Engines that giv
 The first convolution of each kind is also made by columns, and compared: if they disagree, cuDNN is used no more, with
 a warning. Zeros prove nothing: after them the columns alone are used once, then three times, seven times and so on,
 before it is compared again. Where it has no engine for a convolution, columns are used and nothing is said. While a
-CUDA graph is captured nothing is planned.
+CUDA graph is captured nothing is planned. A ReLU is computed in the same kernel, if that leaves NaN as it is.
 
 `GPUNN_CUDNN=0` in the environment leaves cuDNN out. Checked: cuDNN 9.12 and 9.28 plan every kind of convolution for a
 described H200; what the descriptions say is computed by a stand-in in the tests. Not yet run on a GPU.
@@ -110,6 +110,7 @@ class Spec(NamedTuple):
     dtype: str
     tf32: bool
     bias: bool  # only for the result y
+    relu: bool = False  # only with a bias
 
 
 class Plan:
@@ -142,6 +143,8 @@ class Plan:
         if spec.bias:
             at["b"] = graph.tensor(name="b", **lies["b"])
             out = graph.bias(input=out, bias=at["b"])
+        if spec.relu:
+            out = graph.relu(input=out)
         lie = lies[spec.result]
         out.set_output(True).set_data_type(dtype).set_dim(lie["dim"]).set_stride(lie["stride"])
         self.graph, self.tensors = graph, at | {spec.result: out}
@@ -200,18 +203,20 @@ def convolve(
     stride: Pair,
     padding: Pair,
     by_columns: Callable[[], None],
+    relu: bool = False,
 ) -> None:
     """Make one of y = conv(x, W) + b, x = dL/dx of y = dL/dy, and W = dL/dW of y = dL/dy, as `result` says.
 
-    All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). `by_columns`
-    makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN rounds it to bfloat16 first.
+    All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). With `relu` y is
+    max(conv(x, W) + b, 0). `by_columns` makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN
+    rounds it to bfloat16 first.
     """
     library = _library()
     if library is None or library.off or (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
         return by_columns()  # in the last case a matrix product as it is
     settings, dtype = product._settings, y.dtype.name
     tf32 = settings.tf32 and dtype == "float32"
-    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None)
+    spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None, relu)
     device, stream = product.device_id(x), module.cupy().cuda.get_current_stream()
     waits = not stream.is_capturing()  # in a capture one cannot wait for a result
     with _lock:
@@ -221,7 +226,7 @@ def convolve(
         if plan is None:
             return by_columns()
 
-        def run() -> None:
+        def run(b: Array | None = b) -> None:
             rows = W.reshape(-1, W.shape[3])  # (U V C, M)
             turned = empty(rows.shape[::-1], y.dtype) if result == "W" else module.cupy().ascontiguousarray(rows.T)
             arrays = {"x": _aligned(x), "W": turned, "y": _aligned(y)} | ({} if b is None else {"b": _aligned(b)})
@@ -252,7 +257,12 @@ def _planned(library: Library, spec: Spec, device: int) -> Plan | None:
 
 
 def _try(
-    library: Library, plan: Plan, run: Callable[[], None], by_columns: Callable[[], None], result: Array, tune: bool
+    library: Library,
+    plan: Plan,
+    run: Callable[..., None],
+    by_columns: Callable[[], None],
+    result: Array,
+    tune: bool,
 ) -> None:
     """Compare the best engine, or with `tune` each of the best, with the columns, and take it, or the fastest."""
     by_columns()
@@ -272,6 +282,10 @@ def _try(
             run()
             if not float(abs(_sample(result) - wanted).max()) <= near:
                 raise LibraryError("its result is not that of the columns")
+            if spec.relu:
+                run(product.nans(result.shape[3], result.dtype))
+                if not product.all_nan(_sample(result)):
+                    continue  # a network that has gone wrong would look well
         except MemoryError:
             raise
         except Exception as error:

@@ -416,6 +416,15 @@ KERNEL gn_clip_by_norm(T* g, T* norm, const double* parts, i64 blocks, i64 n, do
     each<1, 0, 1>(p, n, [=](A* v, i64) { v[0] *= factor; });
 }
 
+// x = g / (norm + epsilon), with the norm as above.
+KERNEL gn_unit(T* x, T* g, const double* parts, i64 blocks, i64 n, double epsilon) {
+    double s = 0;
+    ALONG(i, blocks) s += parts[i];
+    const A size = A(sqrt(team_sum(s))) + A(epsilon);
+    T* p[] = {x, g};
+    each<2, 1, 1>(p, n, [=](A* v, i64) { v[0] = v[1] / size; });
+}
+
 #define LOSS(name, saved, term)                                                                              \
     KERNEL gn_##name(T* out, double* parts, T* from, T* targets, i64 n) {                                    \
         double s = 0;                                                                                        \
@@ -744,6 +753,13 @@ UPDATE4(adamax, m, u, m = c[0] * m + c[1] * g; u = c[2] * u; const A size = fabs
         if (size > u || size != size) u = size; w -= m / (u + c[3]) * c[4];)
 UPDATE4(adadelta, v, d, v = c[0] * v + c[1] * (g * g); const A step = sqrt((d + c[2]) / (v + c[2])) * g;
         d = c[0] * d + c[1] * (step * step); w -= c[3] * step;)
+
+// What Muon makes orthogonal; it then moves the weights by that as sgd does.
+KERNEL gn_muon_ahead(T* ahead, T* v_, T* g_, i64 n, EIGHT) {
+    CONSTANTS
+    T* p[] = {ahead, v_, g_};
+    each<3, 1, 2>(p, n, [=](A* x, i64) { const A g = x[2]; x[1] = c[1] * x[1] + g; x[0] = g + c[1] * x[1]; });
+}
 
 KERNEL gn_soft_threshold(T* w, i64 n, double by) {
     T* p[] = {w};

@@ -10,24 +10,33 @@ from gpunn import ops
 from gpunn.kernels.cuda.module import empty, plain, reference, summed
 from gpunn.kernels.cuda.product import product
 
-__all__ = ["TWINS", "linear", "linear_backward"]
+__all__ = ["TWINS", "linear", "linear_backward", "linear_relu"]
 
 Array = Any
 
 
 def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = None) -> Array:
     """`gpunn.ops.linear` for CuPy arrays."""
-    shape = (*x.shape[:-1], W.shape[1])
-    if (
-        not plain(W, *(() if b is None else (b,)))
-        or x.dtype != W.dtype
-        or not x.size
-        or not _takes(out, shape, x.dtype)
-    ):
+    if not _suits(x, W, b) or not _takes(out, (*x.shape[:-1], W.shape[1]), x.dtype):
         return reference(ops.linear)(x, W, b, out=out)
-    y = empty(shape, x.dtype) if out is None else out
+    return _product(x, W, b, "none" if b is None else "bias", out)
+
+
+def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
+    """`gpunn.ops.linear_relu` for CuPy arrays; where one kernel cannot do it, by the twins of the two."""
+    if b is None or not _suits(x, W, b):
+        return ops.linear_relu.reference(x, W, b)  # type: ignore[attr-defined]
+    return _product(x, W, b, "relu")
+
+
+def _suits(x: Array, W: Array, b: Array | None) -> bool:
+    return plain(W, *(() if b is None else (b,))) and x.dtype == W.dtype and bool(x.size)
+
+
+def _product(x: Array, W: Array, b: Array | None, epilogue: str, out: Array | None = None) -> Array:
+    y = empty((*x.shape[:-1], W.shape[1]), x.dtype) if out is None else out
     rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    product(rows, W, out=y.reshape(-1, W.shape[1]), epilogue="none" if b is None else "bias", bias=b)
+    product(rows, W, out=y.reshape(-1, W.shape[1]), epilogue=epilogue, bias=b)
     return y
 
 
@@ -61,4 +70,8 @@ def _takes(out: Array | None, shape: tuple[int, ...], dtype: Any) -> bool:
     return out is None or (out.shape == shape and out.dtype == dtype and out.flags.c_contiguous)
 
 
-TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward}
+TWINS: dict[str, Callable[..., Any]] = {
+    "linear": linear,
+    "linear_backward": linear_backward,
+    "linear_relu": linear_relu,
+}

@@ -9,7 +9,8 @@ C = A B is asked for as C^T = B^T A^T: its first operand is our second one, and 
 
 Each kind of product takes the algorithm that cuBLASLt thinks best for it, which is the same in every run. Inside
 `with tuning():` the best eight are timed, and a fused epilogue beside kernels of its own; what was fastest is kept for
-the process, but may differ from run to run, and with it the last bits of a result.
+the process, but may differ from run to run, and with it the last bits of a result. An epilogue with a bias and a relu
+that makes 0 of NaN is not used: this is looked at once for each kind of product.
 
 All products on one GPU share a workspace of 32 MiB: make them on one stream, or on streams that wait for each other.
 
@@ -20,6 +21,7 @@ Not yet run on a GPU.
 import contextlib
 import ctypes
 import functools
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +35,7 @@ from gpunn.kernels.cuda import module
 from gpunn.kernels.cuda.module import blocks, empty, launch
 from gpunn.kernels.cuda.twins import add_bias, relu_mask, relu_mask_backward, sum_rows
 
-__all__ = ["mask_for", "product", "tf32", "tuning"]
+__all__ = ["all_nan", "mask_for", "nans", "product", "tf32", "tuning"]
 
 Array = Any
 
@@ -337,6 +339,17 @@ def alignment(pointer: int) -> int:
     return min(pointer & -pointer, 256)
 
 
+def nans(n: int, dtype: Any) -> Array:
+    """An array (n,) of NaN."""
+    return module.cupy().asarray(np.full(n, math.nan, dtype))
+
+
+def all_nan(x: Array) -> bool:
+    """Whether all numbers of x are NaN; waits for the GPU."""
+    x = x.astype(np.float64)
+    return bool((x != x).min())
+
+
 def mask_for(n: int, m: int) -> Array:
     """An array for the mask of a "relu" epilogue on (n, m): a bit a number, rows of whole 128 bits."""
     return empty((n, -(-m // 128) * 16), np.uint8)
@@ -448,6 +461,10 @@ def _by_library(
                 plan = _fastest(plan, found, lambda p: p.run(device, stream.ptr, at, alpha, beta), apart, out, beta)
             else:
                 plan.take(found[0])
+            if plan is not None and number == EPILOGUES["relu", True, False]:
+                if stream.is_capturing():  # and so nothing can be looked at
+                    return False
+                plan = plan if _keeps_nan(plan, device, stream.ptr, at, out) else None
             _plans[device, spec] = plan, tune
         if plan is None:
             return False
@@ -477,6 +494,14 @@ def _fastest(
     return plan if fused else None
 
 
+def _keeps_nan(plan: Plan, device: int, stream: int, at: Sequence[int], like: Array) -> bool:
+    """Whether NaN stays NaN under a relu: where it became 0, a network that has gone wrong would look well."""
+    bias, out = nans(like.shape[1], like.dtype), empty(like.shape, like.dtype)
+    plan.point(address(bias), 0)
+    plan.run(device, stream, [*at[:2], address(out)], 1.0, 0.0)
+    return all_nan(out)
+
+
 def _time(run: Callable[[], None]) -> float:
     """Milliseconds that `run` takes on the GPU."""
     cuda = module.cupy().cuda
@@ -501,6 +526,11 @@ def _apart(
     aux: Array | None,
 ) -> None:
     """The product, then its epilogue by kernels of its own."""
+    if epilogue in ("relu", "gelu") and bias is not None and aux is None:
+        product(a, b, out=out, alpha=alpha, beta=beta, epilogue="bias", bias=bias)
+        if out.size:
+            _in_place(epilogue, out)
+        return
     library = _library() if epilogue != "none" and _known(a.dtype, out.dtype) and a.size and b.size else None
     if library is None or not _by_library(library, a, b, out, alpha, beta, PLAIN, None, None):
         c = module.cupy().matmul(a, b)

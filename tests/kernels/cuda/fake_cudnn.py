@@ -71,6 +71,7 @@ class Cudnn:
             ({Note.TENSOR_CORE}, 0, 0.0),
         ]
         self.graphs, self.ran, self.streams, self.refused = [], [], {}, None
+        self.maximum = np.maximum
 
     def backend_version(self):
         return 92800
@@ -98,6 +99,7 @@ class Graph:
         assert {intermediate_data_type, compute_data_type} == {DOUBLE if io_data_type is DOUBLE else FLOAT}
         self.cudnn, self.dtype, self.sums, self.handle = cudnn, io_data_type, compute_data_type, handle
         self.left_out, self.most, self.added, self.done, self.built = set(), np.inf, None, [], set()
+        self.relus = False
 
     def tensor(self, dim, stride, name):
         return Tensor(dim, stride, self.dtype, name)
@@ -120,6 +122,11 @@ class Graph:
     def bias(self, input, bias):
         assert input is self.out
         self.added = bias
+        return input
+
+    def relu(self, input):
+        assert input is self.out
+        self.relus = True
         return input
 
     def validate(self):
@@ -173,6 +180,8 @@ class Graph:
         )
         if self.added:
             made = made + self.added.at(at[self.added])
+        if self.relus:
+            made = self.cudnn.maximum(made, 0)
         self.out.at(at[self.out])[...] = made + off * abs(made).max()
         self.cudnn.ran.append((self.kind, index, self.cudnn.streams[handle]))
 

@@ -32,6 +32,13 @@ def test_groups_are_updates_of_their_own(net):
     assert values.reshape(-1, 8)[:, 0].tolist() == pytest.approx([0.3, 0.05, 0.5, 0.05, 0.5])
 
 
+def test_of_muon(net):
+    names, values = constants.constants_of(gn.Muon(0.5, 0.9, weight_decay=0.2), net.store, 0)
+    assert names == ["shrink", "muon", "adam", "shrink", "muon", "adam"]
+    assert values.reshape(-1, 8)[1].tolist() == pytest.approx([0.5 * 0.2 * 5**0.5, 0.9, *[0.0] * 6])
+    assert values.reshape(-1, 8)[4].tolist() == pytest.approx([0.5 * 0.2 * 4**0.5, 0.9, *[0.0] * 6])
+
+
 class Raw(gn.SGD):
     def __init__(self, change):
         super().__init__(0.1)

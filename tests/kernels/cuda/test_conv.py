@@ -1,5 +1,6 @@
 """Convolution by products, beside its reference; in one piece, and image by image."""
 
+import numpy as np
 import pytest
 
 from gpunn import ops
@@ -20,6 +21,7 @@ def test_convolution(gpu, lt, compare, monkeypatch, dtype, shape, kernel, stride
     dy = normal(y.shape, dtype)
     compare(TWINS["conv2d"](X, V, gpu.asarray(b), **named), y, near)
     compare(TWINS["conv2d"](X, V, **named), ops.conv2d.reference(x, W, **named), near)
+    compare(TWINS["conv2d_relu"](X, V, gpu.asarray(b), **named), np.maximum(y, 0), near)
     for need_dx in (True, False):
         got = TWINS["conv2d_backward"](gpu.asarray(dy), X, V, need_dx=need_dx, **named)
         compare(got, ops.conv2d_backward.reference(dy, x, W, need_dx=need_dx, **named), near)

@@ -188,6 +188,22 @@ def test_nothing_is_planned_or_compared_while_a_graph_is_captured(gpu, stand_in,
         assert len(stand_in.ran) == 1
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_relu_is_in_the_convolution_unless_it_loses_nan(gpu, stand_in, keeps):
+    stand_in.maximum = np.maximum if keeps else np.fmax
+    x, w, b = (normal(shape, "float32") for shape in (X, W, W[-1:]))
+    wanted = np.maximum(ops.conv2d.reference(x, w, b), 0)
+    with product.tf32():
+        for _ in range(3):
+            stand_in.ran.clear()
+            gpu.launches.clear()
+            near(to_host(TWINS["conv2d_relu"](*map(gpu.asarray, (x, w, b)))), wanted)
+        assert len(stand_in.ran) == 1
+        assert gpu.launches == ([] if keeps else ["gn_relu"])
+        lost = TWINS["conv2d_relu"](gpu.asarray(x), gpu.asarray(w), gpu.asarray(np.full_like(b, np.nan)))
+        assert np.isnan(to_host(lost)).all()
+
+
 def test_where_there_is_no_engine_columns_are_used(stand_in, made):
     stand_in.refused = module._library().cudnn.cudnnGraphNotSupportedError("no")
     with product.tf32():
@@ -395,8 +411,15 @@ def test_the_library_plans_every_kind_for_an_h200(lt, tmp_path):
     ):
         y = ops.conv2d.reference(np.zeros((1, *x[1:])), np.zeros(w), stride=stride, padding=padding).shape
         for dtype, tf32 in (("float32", False), ("float32", True), ("float64", False), ("bfloat16", False)):
-            for result, bias in (("y", False), ("y", True), ("x", False), ("W", False)):
-                specs.append(module.Spec(result, x, w, (x[0], *y[1:]), stride, padding, dtype, tf32, bias))
+            kinds = (
+                ("y", False, False),
+                ("y", True, False),
+                ("y", True, True),
+                ("x", False, False),
+                ("W", False, False),
+            )
+            for result, *made in kinds:
+                specs.append(module.Spec(result, x, w, (x[0], *y[1:]), stride, padding, dtype, tf32, *made))
     ran = subprocess.run(
         [sys.executable, "-c", PLANS, json.dumps(H200), json.dumps(specs)],
         env=os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -20,7 +20,11 @@ def test_linear(gpu, lt, compare, layouts, dtype):
         got = TWINS["linear_backward"](DY, X, V, out=out)
         assert all(g is o for g, o in zip(got, out, strict=True))
         compare(out, ops.linear_backward.reference(dy, x, W), near)
+    compare(TWINS["linear_relu"](gpu.asarray(x), V, gpu.asarray(b)), ops.linear_relu.reference(x, W, b), near)
     deep = normal((2, 4, 7), dtype)
+    compare(TWINS["linear_relu"](gpu.asarray(deep), V, gpu.asarray(b)), ops.linear_relu.reference(deep, W, b), near)
+    if gpu.name == "emulated":  # by the twins of the two, which here are NumPy's
+        compare(TWINS["linear_relu"](gpu.asarray(x), V), ops.linear_relu.reference(x, W), near)
     out = gpu.empty((2, 4, 3), x.dtype)
     assert TWINS["linear"](gpu.asarray(deep), gpu.asarray(W), gpu.asarray(b), out=out) is out
     compare(out, ops.linear.reference(deep, W, b), near)

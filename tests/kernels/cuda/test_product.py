@@ -160,6 +160,38 @@ def test_tuning_decides_whether_an_epilogue_is_fused(gpu, stand_in, compare, fus
 
 
 @whole
+def test_a_relu_that_loses_nan_is_not_used(gpu, stand_in, compare, monkeypatch):
+    """Where NaN became 0, a network that has gone wrong would look well."""
+    x, b = normal((4, 6), "float32"), normal(6, "float32")
+    W = normal((6, 6), "float32")
+    calls = []
+    for keeps in (True, False):
+        monkeypatch.setattr(module, "_plans", {})
+        if not keeps:
+            monkeypatch.setattr(np, "maximum", np.fmax)  # what the stand-in takes
+        for bias in (b, np.full_like(b, np.nan)):
+            got = product(gpu.asarray(x), gpu.asarray(W), epilogue="relu", bias=gpu.asarray(bias))
+            compare(got, x @ W + bias if np.isnan(bias).any() else np.where(x @ W + b > 0, x @ W + b, 0), 1e-5)
+        gpu.launches.clear()
+        product(gpu.asarray(x), gpu.asarray(W), epilogue="relu", bias=gpu.asarray(b))
+        calls.append(gpu.launches[:])
+    assert calls == [[], ["gn_relu"]]  # the bias is still in the product
+
+
+@whole
+def test_a_relu_is_not_looked_at_while_a_graph_is_captured(gpu, stand_in, compare):
+    x, b = normal((4, 4)), normal(4)
+    gpu.cuda.get_current_stream().is_capturing = lambda: True
+    got = product(gpu.asarray(x), gpu.asarray(x), epilogue="relu", bias=gpu.asarray(b))
+    compare(got, np.maximum(x @ x + b, 0), 1e-12)
+    assert gpu.launches[-1] == "gn_relu"
+    gpu.cuda.get_current_stream().is_capturing = lambda: False
+    gpu.launches.clear()
+    product(gpu.asarray(x), gpu.asarray(x), epilogue="relu", bias=gpu.asarray(b))
+    assert not gpu.launches
+
+
+@whole
 def test_nothing_is_timed_while_a_graph_is_captured(gpu, stand_in):
     gpu.cuda.get_current_stream().is_capturing = lambda: True
     x = gpu.asarray(normal((4, 4)))

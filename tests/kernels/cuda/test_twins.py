@@ -84,6 +84,7 @@ def rows_of_bfloat16(shape):
             of = np.mean(x.astype("float32") ** 2, axis=axes, keepdims=True)
             yield f"{name}_backward", (dy, y, of), {"axes": axes}
     yield "linear", (x, W, b), {}
+    yield "linear_relu", (x, W, b), {}
     yield "linear_backward", (dz, x, W), {}
     yield "linear_backward", (dz, x, W), {"need_dx": False}
     yield "gaussian_noise", (x,), {"std": 0.1, **KEY}
@@ -97,6 +98,7 @@ def images_of_bfloat16(channels):
     x = rng.integers(-4, 4, (3, 6, 6, channels)).astype(bfloat16)  # with several maxima in a window
     W, b, named = normal((3, 3, channels, 8), bfloat16), normal(8, bfloat16), {"window": (2, 2), "stride": (2, 2)}
     yield "conv2d", (x, W, b), {"padding": (1, 1)}
+    yield "conv2d_relu", (x, W, b), {"padding": (1, 1)}
     yield "conv2d_backward", (normal((3, 6, 6, 8), bfloat16), x, W), {"padding": (1, 1)}
     y, dy = (
         ops.max_pool2d.reference(x.astype("float32"), **named).astype(bfloat16),
