@@ -1,11 +1,14 @@
 """Fixtures of all tests: every backend that is here, and the folder with the data sets."""
 
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 
 from gpunn.testing import Backend, backends
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(params=backends(), ids=lambda backend: backend.name)
@@ -23,8 +26,14 @@ def data_dir() -> Path:
     return Path(named)
 
 
+@pytest.fixture(scope="session")
+def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests keep the CUDA kernels that g++ has compiled, which takes seconds for each data type."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the user's choice of device or cache."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the user's choice of device or cache; the folder of its cache is not made before it is needed."""
     monkeypatch.delenv("GPUNN_DEVICE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache{next(_numbers)}"))

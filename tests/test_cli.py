@@ -872,7 +872,7 @@ def test_a_terminal_shows_a_bar_that_leaves_nothing_behind(diverges):
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes as on POSIX")
 def test_output_that_nobody_reads_is_no_error():
-    for line in (["info"], ["train", *QUICK]):
+    for line in (["summary"], ["train", *QUICK]):
         process = start(*line)
         process.stdout.close()
         assert process.stderr.read() == ""
@@ -883,7 +883,7 @@ def test_output_that_nobody_reads_is_no_error():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_output_to_a_full_disk_is_an_error():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*GPUNN, "info"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*GPUNN, "summary"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (4, "gpunn: error: standard output: No space left on device\n")
 
 

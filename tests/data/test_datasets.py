@@ -161,6 +161,7 @@ def test_a_damaged_file_is_named(tmp_path, fake_mnist, no_download):
 def test_only_what_is_missing_is_downloaded_to_where_it_will_be_found(tmp_path, fake_mnist, monkeypatch, named):
     fake_mnist(tmp_path / "source", ".gz")
     monkeypatch.delenv("GPUNN_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     asked = []
 
     def fetch_gzip(name, mirrors, folder, sha256, size):

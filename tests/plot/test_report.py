@@ -57,6 +57,12 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_DPI", 40)
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures are made but not painted, for tests of a report whose pictures other tests paint."""
+    monkeypatch.setattr(module, "png", lambda figure, dpi: b"\x89PNG\r\n\x1a\n" + bytes(16))
+
+
 def train(*options):
     assert main(["train", *options, "--out", "run", "--device", "cpu", "--quiet"]) == 0
 
@@ -183,6 +189,7 @@ def test_many_classes_one_epoch_and_no_validation_data():
     assert "The epoch" in found.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_without_an_epoch():
     train("--epochs", "0")
     page, paths = report("run")
@@ -202,6 +209,7 @@ def test_a_network_with_convolutions_shows_its_filters():
     look(page)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_stopped_and_has_no_histograms():
     train("--epochs", "2")
     for name in ("summary.json", "histograms.safetensors"):
@@ -235,6 +243,7 @@ def test_what_is_not_as_it_was_is_named():
             report("run")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_says_what_it_made(capsys):
     train("--epochs", "1")
     capsys.readouterr()

@@ -24,17 +24,17 @@ def _load(name):
 
 
 @pytest.fixture(scope="session")
-def _stand_ins(tmp_path_factory):
-    return _load("conftest"), _load("fake_cupy"), tmp_path_factory.mktemp("kernels")
+def _stand_ins():
+    return _load("conftest"), _load("fake_cupy")
 
 
 @pytest.fixture
-def fake_gpu(_stand_ins, monkeypatch):
+def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
     """The device; `fake_gpu.state` is what the stand-in knows of captures, `fake_gpu.launches` the kernels launched."""
     if not shutil.which("g++"):
         pytest.skip("there is no g++ to compile the kernels for a CPU")
-    conftest, fake, folder = _stand_ins
-    emulator = conftest.Emulator(folder)
+    conftest, fake = _stand_ins
+    emulator = conftest.Emulator(kernels_folder)
     state = fake.state
     state.live.clear()
     state.refused.clear()

@@ -1,6 +1,7 @@
 """The CUDA kernels without a GPU: compiled by g++, run on the CPU, behind the few names of CuPy that the twins use."""
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 import types
@@ -59,7 +60,7 @@ class Emulator:
         self.buffers.clear()
 
     def RawModule(self, *, code, options):
-        library = self.folder / f"{abs(hash((code, options)))}.so"
+        library = self.folder / f"{hashlib.sha256(repr((code, options)).encode()).hexdigest()}.so"
         if not library.exists():
             kernels = self.folder / "kernels.cu"
             kernels.write_text(code)
@@ -237,11 +238,6 @@ class StandIn:
         D[...] = x
 
 
-@pytest.fixture(scope="session")
-def _folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("kernels")
-
-
 def _places():
     marks = pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++ to compile the kernels for a CPU")
     yield pytest.param("emulated", marks=marks)
@@ -250,14 +246,14 @@ def _places():
 
 
 @pytest.fixture(params=_places())
-def gpu(request, monkeypatch, _folder):
+def gpu(request, monkeypatch, kernels_folder):
     """A place to run kernels: `asarray` brings arrays there, `check` looks whether anything went wrong."""
     for cache in (module._module, module._function):
         cache.cache_clear()
     if request.param == "cuda":
         place = Device()
     else:
-        place = Emulator(_folder)
+        place = Emulator(kernels_folder)
         monkeypatch.setattr(module, "cupy", lambda: place)
         monkeypatch.setattr(cudnn, "_library", lambda: None)
     yield place

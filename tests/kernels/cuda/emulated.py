@@ -1,7 +1,7 @@
 """A plugin of pytest: the CUDA twins, run on the CPU, in place of NumPy's. See test_in_use.py."""
 
 import importlib.util
-import tempfile
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,7 @@ from gpunn.kernels.cuda import TWINS, cudnn, module, product
 spec = importlib.util.spec_from_file_location("cuda_conftest", Path(__file__).with_name("conftest.py"))
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
-folder = tempfile.TemporaryDirectory()
-place = conftest.Emulator(Path(folder.name))
+place = conftest.Emulator(Path(os.environ["KERNELS_FOLDER"]))
 library = product.Library(conftest.StandIn())
 find, used = gpunn.kernels.find, set()
 

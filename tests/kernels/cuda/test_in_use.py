@@ -15,13 +15,14 @@ TESTS = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no g++ to compile the kernels for a CPU")
-def test_the_layers_are_right_with_these_twins():
+def test_the_layers_are_right_with_these_twins(kernels_folder):
     """In a process of its own, because an op looks its twin up once."""
     some = ["layers/test_every_layer.py", "layers/test_conv.py", "test_losses.py", "test_optim.py", "ops/test_pool.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "emulated", "-p", "no:cacheprovider", "-k", "numpy-"]
+    paths = os.pathsep.join([str(Path(__file__).parent), str(TESTS.parent)])
     ran = subprocess.run(
         [*command, *(str(TESTS / name) for name in some)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(TESTS.parent)])},
+        env=os.environ | {"PYTHONPATH": paths, "KERNELS_FOLDER": str(kernels_folder)},
         capture_output=True,
         text=True,
     )
