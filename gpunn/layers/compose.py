@@ -22,7 +22,7 @@ class Sequential(Layer):
     probabilities of them. It is kept apart from the layers because training goes by z: forward and backward stop
     there, the losses take z, and calling the network, `net(x)`, applies it.
 
-    A Linear or Conv2d also does the work of a ReLU right after it, which a GPU has one kernel for; what both keep for
+    A Linear or Conv2d also does the work of a ReLU right after it, which saves a pass over memory; what both keep for
     the backward pass is the same. The layers are named by their class and a count, "linear1", "relu1", "linear2".
     Raises OptionError for what is not a layer, ShapeError for two layers that do not fit each other.
     """

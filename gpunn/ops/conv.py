@@ -89,5 +89,5 @@ def conv2d_backward(
 
 @op
 def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
-    """y = max(conv2d(x, W, b), 0), which a GPU may make in one kernel; the gradients are those of the two."""
+    """y = max(conv2d(x, W, b), 0), made in one kernel where there is one; the gradients are those of the two."""
     return relu(conv2d(x, W, b, stride=stride, padding=padding))

@@ -48,7 +48,7 @@ def linear_backward(
 
 @op
 def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
-    """y = max(x W + b, 0), which a GPU makes in one kernel; shapes as in `linear`.
+    """y = max(x W + b, 0), made in one kernel where there is one; shapes as in `linear`.
 
     The gradients are those of the two: `linear_backward` of dz, where dz = `relu_backward` of dy and y.
     """

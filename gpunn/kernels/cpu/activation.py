@@ -13,7 +13,7 @@ import numpy as np
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import split
 
-__all__ = ["TWINS", "relu", "sigmoid"]
+__all__ = ["TWINS", "relu", "relu_into", "sigmoid"]
 
 WORTH_IT, ROW = 1 << 12, 64  # numbers in the array, and in each of its rows
 LEAST = 1 << 20  # numbers for each thread
@@ -21,10 +21,14 @@ LEAST = 1 << 20  # numbers for each thread
 
 def relu(x: np.ndarray) -> np.ndarray:
     """`gpunn.ops.relu` for NumPy arrays."""
+    return relu_into(x, None)
+
+
+def relu_into(x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+    """Fill y, which may be x itself, or a new array, with max(x, 0)."""
     if x.size < WORTH_IT or x.ndim < 2 or x.size < ROW * len(x):
-        return np.maximum(x, _zeros((), x.dtype))
-    zeros = _zeros(x.shape[1:], x.dtype)
-    y = empty(x.shape, x.dtype)
+        return np.maximum(x, _zeros((), x.dtype), out=y)
+    zeros, y = _zeros(x.shape[1:], x.dtype), empty(x.shape, x.dtype) if y is None else y
     if x.size < 2 * LEAST:
         return np.maximum(x, zeros, out=y)
     split(lambda part: np.maximum(x[part], zeros, out=y[part]), len(x), max(1, LEAST * len(x) // x.size), align=1)

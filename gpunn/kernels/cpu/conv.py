@@ -13,12 +13,13 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.kernels.cpu import winograd
+from gpunn.kernels.cpu.activation import relu_into
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import enough, split, summed
 from gpunn.ops._op import reference
 from gpunn.ops.conv import Pair, output_size, pad2d, seen_from
 
-__all__ = ["TWINS", "conv2d", "conv2d_backward", "match"]
+__all__ = ["TWINS", "conv2d", "conv2d_backward", "conv2d_relu", "match"]
 
 PIECE = 1 << 18  # numbers: 1 MiB of float32
 
@@ -45,6 +46,14 @@ def conv2d(
 
     split(work, N, enough(N, N * P * Q * W.size), align=1, products=True)
     return y
+
+
+def conv2d_relu(
+    x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> np.ndarray:
+    """`gpunn.ops.conv2d_relu` for NumPy arrays."""
+    y = conv2d(x, W, b, stride=stride, padding=padding)
+    return relu_into(y, y)
 
 
 def conv2d_backward(
@@ -111,4 +120,8 @@ def _columns(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair) -> np.ndarr
     return view.reshape(U * V * C, n * P * Q).T
 
 
-TWINS: dict[str, Callable[..., Any]] = {"conv2d": conv2d, "conv2d_backward": conv2d_backward}
+TWINS: dict[str, Callable[..., Any]] = {
+    "conv2d": conv2d,
+    "conv2d_backward": conv2d_backward,
+    "conv2d_relu": conv2d_relu,
+}

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
+from gpunn.kernels.cpu.activation import relu_into
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "linear", "linear_backward", "ones"]
+__all__ = ["TWINS", "linear", "linear_backward", "linear_relu", "ones"]
 
 FEW, LARGE = 64, 1 << 14  # rows of the batch, numbers in W
 
@@ -25,6 +26,12 @@ def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, out: np
     if b is not None:
         y += b
     return y
+
+
+def linear_relu(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+    """`gpunn.ops.linear_relu` for NumPy arrays."""
+    y = linear(x, W, b)
+    return relu_into(y, y)
 
 
 def linear_backward(
@@ -56,4 +63,8 @@ def ones(n: int, dtype: np.dtype) -> np.ndarray:
     return np.ones(n, dtype)
 
 
-TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward}
+TWINS: dict[str, Callable[..., Any]] = {
+    "linear": linear,
+    "linear_backward": linear_backward,
+    "linear_relu": linear_relu,
+}

@@ -105,6 +105,17 @@ def test_a_twin_gives_what_the_reference_gives(twin, shape, dtype, pieces):
     check([twin.conv2d(x, W, **where) + b, *without[1:]], [wanted[0], *wanted[2:]], dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES + TILED)
+def test_a_relu_is_taken_of_it(twin, shape, dtype, pieces):
+    x, W, b, _, where = arrays(shape, dtype)
+    for given in ((x, W, b), (x, W)):
+        y = twin.conv2d(*given, **where)
+        assert np.array_equal(twin.conv2d_relu(*given, **where), np.maximum(y, 0.0))
+    x[2] = np.nan
+    assert np.isnan(twin.conv2d_relu(x, W, b, **where)).any()
+
+
 @pytest.mark.parametrize("shape", [SHAPES[2], TILED[0]])
 @pytest.mark.parametrize("pieces", ["in pieces"], indirect=True)
 def test_what_is_tested_in_pieces_is_divided(twin, shape, pieces, monkeypatch):

@@ -8,7 +8,7 @@ pytest.importorskip("numba")
 from gpunn import ops
 from gpunn.kernels.cpu import linear as plain
 from gpunn.kernels.cpu.fast import linear as fast
-from gpunn.kernels.cpu.fast.linear import linear, linear_backward, product
+from gpunn.kernels.cpu.fast.linear import linear, linear_backward, linear_relu, product
 
 rng = np.random.default_rng(4)
 
@@ -46,10 +46,11 @@ def test_products(transposed, count, sizes, set_threads):
     set_threads(count)
     a, b, bias = normal(n, k), normal(k, m), normal(m)
     given = (a.T.copy() if transposed == "a" else a), (b.T.copy() if transposed == "b" else b)
-    for options in ({}, {"bias": bias}):
+    for options in ({}, {"bias": bias}, {"relu": True}, {"bias": bias, "relu": True}):
         c = np.full((n, m), np.nan, "float32")
         product(*given, c, transposed=transposed, **options)
-        np.testing.assert_allclose(c, a.astype(float) @ b + options.get("bias", 0.0), rtol=1e-5, atol=1e-4)
+        wanted = a.astype(float) @ b + options.get("bias", 0.0)
+        np.testing.assert_allclose(c, wanted.clip(0.0) if "relu" in options else wanted, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("transposed", ["", "a", "b"])
@@ -80,12 +81,14 @@ def check(got, wanted):
 @pytest.mark.parametrize("m", [3, 100, 333, 600])
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_map(n, m, count, set_threads, monkeypatch):
-    monkeypatch.setattr(plain, "linear", None)  # none of these is left to it
+    for name in ("linear", "linear_relu"):
+        monkeypatch.setattr(plain, name, None)  # none of these is left to it
     set_threads(count)
     x, W, b, out = normal(n, 150), normal(150, m), normal(m), normal(n, m)
     check([linear(x, W, b), linear(x, W)], [ops.linear.reference(x, W, b), ops.linear.reference(x, W)])
     assert linear(x, W, b, out=out) is out
     check([out], [ops.linear.reference(x, W, b)])
+    check([linear_relu(x, W, b), linear_relu(x, W)], [np.maximum(out, 0.0), ops.linear_relu.reference(x, W)])
 
 
 @pytest.mark.parametrize("n", [1, 9, 65, 300])
@@ -151,7 +154,7 @@ def test_shapes_that_do_not_go_together_are_left_to_numpy(wrong, monkeypatch):
     x, W, b, dy = arrays.values()
     calls = [(linear_backward, (dy, x, W))]
     if "dy" not in wrong and wrong != {"x": (21, 150)}:
-        calls = [(linear, (x, W, b))]
+        calls = [(linear, (x, W, b)), (linear_relu, (x, W, b))]
     for function, given in calls:
         try:
             wanted = getattr(ops, function.__name__).reference(*given)
@@ -188,7 +191,12 @@ def test_what_is_not_finite_goes_where_it_goes_in_a_sum(bad):
     assert np.array_equal(np.isfinite(dW).all(axis=0), np.arange(130) != 7)
     assert np.array_equal(np.isfinite(db), np.arange(130) != 7)
     x[3, 7] = bad
-    assert np.array_equal(np.isfinite(linear(x, W)).all(axis=1), np.arange(20) != 3)
+    for rows in (x, x[3:4]):
+        finite = np.isfinite(rows).all(axis=1)
+        assert np.array_equal(np.isfinite(linear(rows, W)).all(axis=1), finite)
+        y, z = linear_relu(rows, W), linear(rows, W)
+        assert np.array_equal(y, np.maximum(z, 0.0), equal_nan=True)
+        assert finite.all() or not np.isfinite(y).all()
 
 
 def test_small_maps_are_left_to_numpy(monkeypatch):

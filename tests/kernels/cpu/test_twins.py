@@ -182,6 +182,7 @@ def test_linear(sizes, dtype):
     for array in layouts(x):
         close(linear.linear(array, W, b), ops.linear.reference(array, W, b), dtype)
         close(linear.linear(array, W), ops.linear.reference(array, W), dtype)
+        close(linear.linear_relu(array, W, b), ops.linear_relu.reference(array, W, b), dtype)
         for need_dx in (True, False):
             got = linear.linear_backward(dy, array, W, need_dx=need_dx)
             wanted = ops.linear_backward.reference(dy, array, W, need_dx=need_dx)

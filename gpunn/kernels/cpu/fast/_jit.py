@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-__all__ = ["called", "inner", "jit", "plain"]
+__all__ = ["called", "inner", "jit", "plain", "positive"]
 
 # Division by 0 gives infinity, as in NumPy. The sums of floats may be taken in any order, and a * b + c in one step.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -44,6 +44,13 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
 inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what is called by those
 # The same for what is long: it is not copied into them. Nor can Python call it, so that there is less to compile.
 called: Callable[..., Any] = numba.njit(no_cpython_wrapper=True, **OPTIONS)
+
+
+@inner
+def positive(x):
+    """max(x, 0), and what is not a number stays that."""
+    zero = np.float32(0.0)
+    return zero if x <= zero else x
 
 
 def plain(*arrays: np.ndarray) -> bool:

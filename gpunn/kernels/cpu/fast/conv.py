@@ -27,7 +27,7 @@ from gpunn.kernels.cpu.fast import direct, winograd
 from gpunn.kernels.cpu.memory import empty
 from gpunn.ops.conv import Pair, output_size
 
-__all__ = ["TWINS", "conv2d", "conv2d_backward"]
+__all__ = ["TWINS", "conv2d", "conv2d_backward", "conv2d_relu"]
 
 F = np.float32
 LARGEST = 1 << 20  # numbers: weights that stay in a cache while an image is gone through
@@ -37,15 +37,26 @@ def conv2d(
     x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
 ) -> np.ndarray:
     """`gpunn.ops.conv2d` for NumPy arrays."""
+    return _conv2d(x, W, b, stride, padding, False)
+
+
+def conv2d_relu(
+    x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> np.ndarray:
+    """`gpunn.ops.conv2d_relu` for NumPy arrays."""
+    return _conv2d(x, W, b, stride, padding, True)
+
+
+def _conv2d(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, relu: bool) -> np.ndarray:
     if not _single(x, W) or not conv.match(x, W) or not (b is None or b.shape == W.shape[3:]):
-        return conv.conv2d(x, W, b, stride=stride, padding=padding)
+        return (conv.conv2d_relu if relu else conv.conv2d)(x, W, b, stride=stride, padding=padding)
     x, W, b = _plain(x), _plain(W), np.zeros(W.shape[3], F) if b is None else _plain(b)
     P, Q = output_size(x.shape[1:3], W.shape[:2], stride, padding)
     y = empty((x.shape[0], P, Q, W.shape[3]), F)
     if winograd.suits(x, W, (P, Q), stride):
-        winograd.forward(x, W, b, y, padding)
+        winograd.forward(x, W, b, y, padding, relu)
     else:
-        direct.forward(x, W, b, y, stride, padding)
+        direct.forward(x, W, b, y, stride, padding, relu)
     return y
 
 
@@ -80,4 +91,8 @@ def _plain(a: np.ndarray) -> np.ndarray:
     return a if a.flags.c_contiguous and a.flags.writeable else a.copy()
 
 
-TWINS: dict[str, Callable[..., Any]] = {"conv2d": conv2d, "conv2d_backward": conv2d_backward}
+TWINS: dict[str, Callable[..., Any]] = {
+    "conv2d": conv2d,
+    "conv2d_backward": conv2d_backward,
+    "conv2d_relu": conv2d_relu,
+}

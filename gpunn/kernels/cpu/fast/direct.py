@@ -7,7 +7,7 @@ rows o and numbers k of a row. For dW it is over rows o and columns k of the out
 
 import numpy as np
 
-from gpunn.kernels.cpu.fast._jit import called, jit
+from gpunn.kernels.cpu.fast._jit import called, jit, positive
 from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, copy, multiply
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
@@ -16,12 +16,15 @@ from gpunn.ops.conv import Pair
 __all__ = ["backward", "forward", "window"]
 
 
-def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, stride: Pair, padding: Pair) -> None:
-    """Convolution of x with W; fills y."""
+def forward(
+    x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, stride: Pair, padding: Pair, relu: bool
+) -> None:
+    """Convolution of x with W; fills y, or with `relu` by max(y, 0)."""
     (N, P, _, _), (U, V, C, M) = y.shape, W.shape
     height = max(1, min(P, N * P // threads()))
     bands, padded = N * -(-P // height), _padded(W.reshape(-1, M))
-    run(_forward, (x, padded, b, y, (U, V), stride, padding, height), bands, enough(bands, y.size * U * V * C, ENOUGH))
+    least = enough(bands, y.size * U * V * C, ENOUGH)
+    run(_forward, (x, padded, b, relu, y, (U, V), stride, padding, height), bands, least)
 
 
 def backward(
@@ -63,7 +66,7 @@ def window(x, n, first, rows, start, columns):
 
 
 @shared
-def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
+def _forward(x, W, b, relu, y, kernel, stride, padding, height, start, stop):
     _, P, Q, M = y.shape
     (U, V), (down, right), C, columns = kernel, stride, x.shape[3], W.shape[1]
     bands, width, flat, out = -(-P // height), x.shape[2] + 2 * padding[1], W.reshape(-1), y.reshape(-1)
@@ -84,6 +87,9 @@ def _forward(x, W, b, y, kernel, stride, padding, height, start, stop):
                 for q in range(Q):
                     copy(b, 0, out, begin + q * M, M)
                 multiply(seen, pixels, flat, weights, out, (begin, M), Q, M, (U, V * C), YES)
+            if relu:
+                for place in range(begin, begin + Q * M):
+                    out[place] = positive(out[place])
 
 
 @jit

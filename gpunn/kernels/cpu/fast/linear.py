@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from gpunn.kernels.cpu import linear as plain
+from gpunn.kernels.cpu.fast._jit import positive
 from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, NO, ONE, WIDE, ZERO, copy, long, multiply, transpose
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import LINE, enough
 
-__all__ = ["TWINS", "linear", "linear_backward", "product"]
+__all__ = ["TWINS", "linear", "linear_backward", "linear_relu", "product"]
 
 F = np.float32
 SMALL = 1 << 18  # multiplications: those with fewer leave the library's threads asleep
@@ -36,8 +37,8 @@ FLOAT32 = NONE.dtype
 
 
 @shared
-def _product(a, a_transposed, b, b_transposed, bias, c, by_columns, start, stop):
-    """c = a b + bias, or a^T b, or a b^T, for some columns, or rows, of c.
+def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start, stop):
+    """c = a b + bias, or a^T b, or a b^T, for some columns, or rows, of c; with `relu` max(c, 0).
 
     The numbers of b are laid out in panels, in the order in which they are needed; so are those of a where they are
     columns. How many of its rows at a time follows from the whole of c, so that all pieces round alike.
@@ -84,11 +85,18 @@ def _product(a, a_transposed, b, b_transposed, bias, c, by_columns, start, stop)
                     for r in range(i, i + height):
                         for m in range(j, end):
                             c[r * M + m] += bias[m]
+                if relu and k + depth == K:
+                    for r in range(i, i + height):
+                        for m in range(j, end):
+                            c[r * M + m] = positive(c[r * M + m])
 
 
 @shared
-def _row(x, W, b, y, start, stop):
-    """y = x W + b for a single row x, for some columns: as long a piece of each row of W as there are registers."""
+def _row(x, W, b, relu, y, start, stop):
+    """y = x W + b, or with `relu` max(y, 0), for a single row x, for some columns.
+
+    Each time as long a piece of every row of W is taken as there are registers.
+    """
     (K, M), m, end = W.shape, np.intp(start), np.intp(stop)
     x, W, y = x.reshape(-1), W.reshape(-1), y.reshape(-1)
     while end - m >= LONG * LANES:
@@ -103,6 +111,9 @@ def _row(x, W, b, y, start, stop):
     if b.size > 0:
         for o in range(start, stop):
             y[o] += b[o]
+    if relu:
+        for o in range(start, stop):
+            y[o] = positive(y[o])
 
 
 @shared
@@ -115,24 +126,39 @@ def _sum(dy, db, start, stop):
             db[m] += dy[n, m]
 
 
-def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transposed: str = "", bias: np.ndarray = NONE) -> None:
-    """Fill c with a b + bias: `transposed` may name one of a and b. Each thread does some columns, or rows, of c."""
+def product(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, *, transposed: str = "", bias: np.ndarray = NONE, relu: bool = False
+) -> None:
+    """Fill c with a b + bias, or with `relu` max(a b + bias, 0); `transposed` may name one of a and b.
+
+    Each thread does some columns, or rows, of c.
+    """
     (N, M), K = c.shape, a.shape[transposed != "a"]
     size, align = (M, PANEL) if M >= N else (N, LANES)
     least = max(align, enough(size, N * M * K, ENOUGH))
-    run(_product, (a, transposed == "a", b, transposed == "b", bias, c, M >= N), size, least, align=align)
+    run(_product, (a, transposed == "a", b, transposed == "b", bias, relu, c, M >= N), size, least, align=align)
 
 
 def linear(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """`gpunn.ops.linear` for NumPy arrays."""
     if len(x) * W.size < SMALL or not _fit(x, W, b, out) or _over(out, x, W, b):
         return plain.linear(x, W, b, out=out)
-    y = empty((len(x), W.shape[1]), F) if out is None else out
+    return _fill(empty((len(x), W.shape[1]), F) if out is None else out, x, W, b)
+
+
+def linear_relu(x: np.ndarray, W: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+    """`gpunn.ops.linear_relu` for NumPy arrays."""
+    if len(x) * W.size < SMALL or not _fit(x, W, b, None):
+        return plain.linear_relu(x, W, b)
+    return _fill(empty((len(x), W.shape[1]), F), x, W, b, relu=True)
+
+
+def _fill(y: np.ndarray, x: np.ndarray, W: np.ndarray, b: np.ndarray | None, relu: bool = False) -> np.ndarray:
     b = NONE if b is None else b
     if len(x) == 1:
-        run(_row, (x, W, b, y), W.shape[1], PANEL, align=PANEL)
+        run(_row, (x, W, b, relu, y), W.shape[1], PANEL, align=PANEL)
     else:
-        product(x, W, y, bias=b)
+        product(x, W, y, bias=b, relu=relu)
     return y
 
 
@@ -179,4 +205,6 @@ def _over(out: np.ndarray | None, *arrays: np.ndarray | None) -> bool:
     return out is not None and any(a is not None and np.may_share_memory(a, out) for a in arrays)
 
 
-TWINS: dict[str, Callable[..., Any]] = {"linear": linear, "linear_backward": linear_backward} if AVX512 else {}
+TWINS: dict[str, Callable[..., Any]] = (
+    {"linear": linear, "linear_backward": linear_backward, "linear_relu": linear_relu} if AVX512 else {}
+)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gpunn.kernels.cpu import winograd
-from gpunn.kernels.cpu.fast._jit import called, jit
+from gpunn.kernels.cpu.fast._jit import called, jit, positive
 from gpunn.kernels.cpu.fast.direct import window
 from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, multiply, sandwich
 from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
@@ -23,13 +23,13 @@ def suits(x: np.ndarray, W: np.ndarray, size: Pair, stride: Pair) -> bool:
     return winograd.suits(x, W, size, stride, LANES) and W.shape[2] % LANES == W.shape[3] % LANES == 0
 
 
-def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, padding: Pair) -> None:
-    """Fill y with what `conv2d` gives."""
+def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, padding: Pair, relu: bool) -> None:
+    """Fill y with what `conv2d` gives, or with `relu` `conv2d_relu`."""
     (N, P, Q, M), C = y.shape, W.shape[2]
     down = tiles((P, Q))[0]
     height = min(_height(P, Q, C + M), max(1, N * down // threads()))  # in a single image there are bands for all
     bands = N * -(-down // height)
-    run(_forward, (x, W, b, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
+    run(_forward, (x, W, b, relu, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
 
 
 def backward(
@@ -107,7 +107,7 @@ _of_output, _to_input = _tiles(A), _tiles(B.T, back=True, add=True)  # the tiles
 
 
 @shared
-def _forward(x, W, b, y, padding, height, start, stop):
+def _forward(x, W, b, relu, y, padding, height, start, stop):
     (_, P, Q, M), C = y.shape, x.shape[3]
     down, across = -(-P // OUT), -(-Q // OUT)
     bands, width, (U, apart) = -(-down // height), OUT * across + 2, _of_weights(W)
@@ -125,8 +125,12 @@ def _forward(x, W, b, y, padding, height, start, stop):
         _to_output(out.reshape(-1), OUT * across, Z, count, across, M)
         for p in range(min(OUT * rows, P - OUT * first)):
             for q in range(Q):
+                pixel = y[n, OUT * first + p, q]
                 for m in range(M):
-                    y[n, OUT * first + p, q, m] = out[p, q, m] + b[m]
+                    pixel[m] = out[p, q, m] + b[m]
+                if relu:
+                    for m in range(M):
+                        pixel[m] = positive(pixel[m])
 
 
 @jit
