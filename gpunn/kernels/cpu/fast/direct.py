@@ -81,15 +81,17 @@ def _forward(x, W, b, relu, y, kernel, stride, padding, height, start, stop):
             if columns > M:
                 multiply(seen, pixels, flat, weights, row, (ZERO, columns), Q, columns, (U, V * C), NO)
                 for q in range(Q):
+                    pixel = out[begin + q * M : begin + (q + 1) * M]
                     for m in range(M):
-                        out[begin + q * M + m] = row[q * columns + m] + b[m]
+                        pixel[m] = row[q * columns + m] + b[m]
             else:
                 for q in range(Q):
                     copy(b, 0, out, begin + q * M, M)
                 multiply(seen, pixels, flat, weights, out, (begin, M), Q, M, (U, V * C), YES)
             if relu:
-                for place in range(begin, begin + Q * M):
-                    out[place] = positive(out[place])
+                made = out[begin : begin + Q * M]
+                for place in range(Q * M):
+                    made[place] = positive(made[place])
 
 
 @jit

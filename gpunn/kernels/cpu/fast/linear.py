@@ -81,14 +81,14 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
                             for o in range(width):
                                 place = (i + r) * M + m + o
                                 c[place] = edge[r * PANEL + o] + (c[place] if k > 0 else F(0.0))
-                if bias.size > 0 and k + depth == K:
-                    for r in range(i, i + height):
-                        for m in range(j, end):
-                            c[r * M + m] += bias[m]
-                if relu and k + depth == K:
-                    for r in range(i, i + height):
-                        for m in range(j, end):
-                            c[r * M + m] = positive(c[r * M + m])
+                for r in range(i, i + height if k + depth == K else i):
+                    row = c[r * M + j : r * M + end]
+                    if bias.size > 0:
+                        for m in range(row.size):
+                            row[m] += bias[np.uintp(j + m)]
+                    if relu:
+                        for m in range(row.size):
+                            row[m] = positive(row[m])
 
 
 @shared
