@@ -213,6 +213,16 @@ def test_other_types_than_floats(twin):
     assert np.array_equal(twin.conv2d(*wide), ops.conv2d.reference(*wide))
 
 
+@pytest.mark.parametrize("shape", [((6, 6), 3, 32, (3, 3), (1, 1), (0, 0)), SHAPES[2], TILED[0]])
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_a_bias_of_another_type(twin, shape, dtype):
+    x, W, b, _, where = arrays(shape)
+    b = b.astype(dtype)
+    wanted = ops.conv2d.reference(x, W, b, **where)
+    check([twin.conv2d(x, W, b, **where)], [wanted], "float32")
+    check([twin.conv2d_relu(x, W, b, **where)], [wanted.clip(0.0)], "float32")
+
+
 def test_weights_that_fill_no_cache(twin, monkeypatch):
     if "numba" in MODULES:
         monkeypatch.setattr(fast_conv, "LARGEST", 100)

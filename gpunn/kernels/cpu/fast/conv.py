@@ -48,7 +48,8 @@ def conv2d_relu(
 
 
 def _conv2d(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, stride: Pair, padding: Pair, relu: bool) -> np.ndarray:
-    if not _single(x, W) or not conv.match(x, W) or not (b is None or b.shape == W.shape[3:]):
+    given = (x, W) if b is None else (x, b, W)
+    if not _single(*given) or not conv.match(x, W) or not (b is None or b.shape == W.shape[3:]):
         return (conv.conv2d_relu if relu else conv.conv2d)(x, W, b, stride=stride, padding=padding)
     x, W, b = _plain(x), _plain(W), np.zeros(W.shape[3], F) if b is None else _plain(b)
     P, Q = output_size(x.shape[1:3], W.shape[:2], stride, padding)
