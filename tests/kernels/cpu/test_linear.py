@@ -1,5 +1,7 @@
 """Large linear maps, beside those of NumPy; small ones are in `test_twins`."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,14 @@ def test_gradients(n, need_dx, monkeypatch):
     got = linear_backward(dy, x, W, need_dx=need_dx, out=places)
     check(got, wanted)
     assert all(a is None or a is place for a, place in zip(got, places, strict=True))
+
+
+def test_arrays_from_a_pickle_are_not_left_to_numpy(monkeypatch):
+    for name in ("linear", "linear_relu", "linear_backward"):
+        monkeypatch.setattr(plain, name, None)
+    x, W, dy = (pickle.loads(pickle.dumps(a)) for a in (normal(20, 150), normal(150, 130), normal(20, 130)))
+    check([linear(x, W), linear_relu(x, W)], [ops.linear.reference(x, W), ops.linear_relu.reference(x, W)])
+    check(linear_backward(dy, x, W), ops.linear_backward.reference(dy, x, W))
 
 
 @pytest.mark.parametrize("what", ["float64", "columns", "every second", "read-only", "strided place", "three axes"])

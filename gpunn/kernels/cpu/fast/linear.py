@@ -195,7 +195,8 @@ def _fit(
     N, D, M = len(x), len(W), W.shape[-1]
     shapes = (N, D), (D, M), (M,), (N, M), (N, D), (D, M)
     for a, shape in zip((x, W, b, y, *gradients), shapes):  # noqa: B905  strict and all() would take longer
-        if a is not None and not (a.shape == shape and a.dtype is FLOAT32 and a.flags.carray):
+        # what was read from a pickle has a type of its own, which is only equal
+        if a is not None and not (a.shape == shape and (a.dtype is FLOAT32 or a.dtype == FLOAT32) and a.flags.carray):
             return False
     return True
 
