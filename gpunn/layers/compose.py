@@ -1,5 +1,6 @@
 """Layers made of layers."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -41,9 +42,17 @@ class Sequential(Layer):
         self.output = None if output is None else activation(output)
         with_params = [i for i, layer in enumerate(layers) if layer.params()]
         self._names = _names(layers)
-        self._relus = _relus(layers)
         self._lowest = with_params[0] if with_params else len(layers)
         self.output_shape(None)
+
+    @functools.cached_property  # on first use, because networks from older pickles do not have it
+    def _relus(self) -> list[str]:
+        """For each layer "next" if it also does the work of the ReLU that comes next, "done" for that ReLU, else ""."""
+        relus = [""] * len(self.layers)
+        for i, (layer, after) in enumerate(itertools.pairwise(self.layers)):
+            if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no subclass: it may do otherwise
+                relus[i : i + 2] = "next", "done"
+        return relus
 
     def children(self) -> dict[str, Layer]:
         return dict(zip(self._names, self.layers, strict=True))
@@ -135,15 +144,6 @@ class Residual(Sequential):
     def _check_shapes(self, before: Shape, after: Shape) -> None:
         if before != after:
             raise ShapeError(f"Residual adds x to f(x), but f makes {after} of an input of shape {before}")
-
-
-def _relus(layers: Sequence[Layer]) -> list[str]:
-    """For each layer "next" if it also does the work of the ReLU that comes next, "done" for that ReLU, else ""."""
-    relus = [""] * len(layers)
-    for i, (layer, after) in enumerate(itertools.pairwise(layers)):
-        if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no class made of these, which may do otherwise
-            relus[i : i + 2] = "next", "done"
-    return relus
 
 
 def _names(layers: Sequence[Layer]) -> list[str]:
