@@ -32,6 +32,8 @@ def pieces(request, monkeypatch):
         monkeypatch.setattr(pool, "threads", lambda: 2)
         monkeypatch.setattr(pool, "LEAST", 1)
         monkeypatch.setattr(pool, "PIECE", 150)
+        if "numba" in MODULES:
+            monkeypatch.setattr(fast_pool, "LEAST", 1)
 
 
 def layouts(a):
@@ -59,6 +61,29 @@ def test_a_twin_gives_what_the_reference_gives_to_the_bit(module, name, image, c
         assert y.dtype == dx.dtype == np.dtype(dtype)
         np.testing.assert_array_equal(y, wanted)
         np.testing.assert_array_equal(dx, wanted_back)
+
+
+@pytest.mark.parametrize("pieces", ["in pieces"], indirect=True)
+def test_what_is_tested_in_pieces_is_divided(pieces, monkeypatch):
+    pytest.importorskip("numba")
+    divided, run = [], fast_pool.run
+    monkeypatch.setattr(fast_pool, "run", lambda *given: divided.append(given[2] >= 2 * given[3]) or run(*given))
+    x, where = np.ones((7, 4, 6, 3), "float32"), {"window": (2, 2), "stride": (2, 2)}
+    y = fast_pool.max_pool2d(x, **where)
+    fast_pool.max_pool2d_backward(y, x, y, **where)
+    assert divided == [True, True]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_does_not_go_together_is_left_to_numpy(module):
+    x, where = rng.standard_normal((3, 4, 6, 5)).astype("float32"), {"window": (2, 2), "stride": (2, 2)}
+    y, backward = ops.max_pool2d.reference(x, **where), MODULES[module].TWINS["max_pool2d_backward"]
+    dy = np.ones_like(y)
+    dy[1:] = 7.0
+    wanted = ops.max_pool2d_backward.reference(dy[:1], x, y, **where)
+    np.testing.assert_array_equal(backward(dy[:1], x, y, **where), wanted)  # one for all, and not what lies behind it
+    with pytest.raises(ValueError, match="broadcast"):
+        backward(dy, x, y.repeat(3, axis=1), **where)
 
 
 @pytest.mark.parametrize(("module", "name"), TWINS)
