@@ -48,8 +48,8 @@ def two_threads(monkeypatch):
 
 needs_numba = pytest.mark.skipif(fast is None, reason="Numba is not installed")
 ELEMENTWISE = [
-    "sigmoid", "silu", "gelu", "sigmoid_backward", "silu_backward", "gelu_backward", "tanh_backward", "relu_backward",
-    "leaky_relu_backward", "elu_backward",
+    "relu", "sigmoid", "silu", "gelu", "sigmoid_backward", "silu_backward", "gelu_backward", "tanh_backward",
+    "relu_backward", "leaky_relu_backward", "elu_backward",
 ]  # fmt: skip
 
 
@@ -57,7 +57,9 @@ ELEMENTWISE = [
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1,), (7, 5), (2, 3, 4, 5), (0, 3)])
-def test_activations(name, dtype, shape):
+@pytest.mark.parametrize("few", [0, 1000])
+def test_activations(name, dtype, shape, few, monkeypatch):
+    monkeypatch.setattr("gpunn.kernels.cpu.fast.activation.FEW", few)
     low, high = Y.get(name, (-8, 8))
     x = rng.uniform(low, high, shape).astype(dtype)
     x.reshape(-1)[:1] = 0.0
@@ -97,6 +99,7 @@ def test_sigmoid_is_the_same_to_the_bit(shape, dtype):
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_long_activations_are_divided_among_threads(name, monkeypatch, two_threads):
     monkeypatch.setattr("gpunn.kernels.cpu.fast.activation.LEAST", 16)
+    monkeypatch.setattr("gpunn.kernels.cpu.fast.activation.FEW", 0)
     x = rng.uniform(0.1, 0.9, (9, 13)).astype("float32")
     arrays = (x, x[::-1].copy()) if name.endswith("_backward") else (x,)
     wanted = getattr(ops, name).reference(*arrays, **CONSTANTS.get(name, {}))
