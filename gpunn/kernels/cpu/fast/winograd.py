@@ -84,7 +84,7 @@ def _of_weights(W):
     """U = G g G^T for the kernel g of each pair of channels, flat, and how far apart its 36 parts (C M,) are.
 
     They are a cache line more apart than they need be: where that is a power of two, all 36 fall to one place of a
-    cache, which has room for eight. Each thread does this by itself, for to fetch them from another takes longer.
+    cache, which has room for eight. Each thread makes U for itself: to fetch it from another would take longer.
     """
     pairs = W.shape[2] * W.shape[3]
     apart, W = pairs + LANES, W.reshape(-1)
