@@ -23,9 +23,11 @@ class Sequential(Layer):
     probabilities of them. It is kept apart from the layers because training goes by z: forward and backward stop
     there, the losses take z, and calling the network, `net(x)`, applies it.
 
-    A Linear or Conv2d also does the work of a ReLU right after it, which saves a pass over memory; what both keep for
-    the backward pass is the same. The layers are named by their class and a count, "linear1", "relu1", "linear2".
-    Raises OptionError for what is not a layer, ShapeError for two layers that do not fit each other.
+    The layers are named by their class and a count, "linear1", "relu1", "linear2". Raises OptionError for what is not a
+    layer, ShapeError for two layers that do not fit each other.
+
+    A Linear or Conv2d also does the work of a ReLU right after it, whose own forward is then not called: this saves a
+    pass over memory. What both keep for the backward pass is the same.
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
