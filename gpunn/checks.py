@@ -21,7 +21,8 @@ def instance(name: str, value: Any, kind: Any) -> Any:
             raise OptionError(f"{name} must be an object of the class: write {value.__name__}(...)") from None
     if not isinstance(value, kind):
         kinds = " or ".join(each.__name__ for each in getattr(kind, "__args__", (kind,)))
-        raise OptionError(f"{name} must be an instance of {kinds}, got {value!r}")
+        hint = "; make the object, names are not taken here" if isinstance(value, str) else ""
+        raise OptionError(f"{name} must be an instance of {kinds}, got {value!r}{hint}")
     return value
 
 
@@ -51,7 +52,10 @@ def number(
             for word, bound in (("at least", at_least), ("above", above), ("at most", at_most), ("below", below))
             if math.isfinite(bound)
         ]
-        raise OptionError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value!r}")
+        expected = " and ".join(bounds) or "a number"
+        if bounds and isinstance(value, str):  # which looks like a number in the message
+            expected = f"a number, {expected}"
+        raise OptionError(f"{name} must be {expected}, got {value!r}")
     return float(value)
 
 

@@ -387,6 +387,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
     train = commands.add_parser("train", help="train a network and leave a run folder", description=_TRAIN_HELP)
     train.set_defaults(command=_train)
     _add_config(train)
@@ -397,39 +400,45 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--live", action="store_true", help="draw the losses on the terminal while it trains")
     train.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard")
 
-    evaluate = commands.add_parser("evaluate", help="measure a run's network on its test data")
+    evaluate = add("evaluate", "measure a run's network on its test data")
     evaluate.set_defaults(command=_evaluate)
     evaluate.add_argument("run", metavar="RUN", help="a run folder")
     evaluate.add_argument("--device", help="where to compute (default: as the run)")
     evaluate.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    predict = commands.add_parser("predict", help="what the network of a run makes of a table or pictures")
+    predict = add("predict", "what the network of a run makes of a table or pictures")
     predict.set_defaults(command=_predict)
     predict.add_argument("run", metavar="RUN", help="a run folder, or its model.safetensors")
     predict.add_argument("files", metavar="FILE", nargs="+", help="a table, rows.csv, or pictures, such as digit.png")
     predict.add_argument("--out", metavar="OUT.csv", help="where rows and predictions go (default: shown)")
 
-    draw = commands.add_parser("draw", help="a page to draw on, and to watch a network read it")
+    draw = add("draw", "a page to draw on, and to watch a network read it")
     draw.set_defaults(command=_draw)
     draw.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
-    draw.add_argument("--port", type=int, default=8000, metavar="N", help="(default: %(default)s; 0: any that is free)")
+    draw.add_argument(
+        "--port",
+        type=int,
+        default=8000,
+        metavar="N",
+        help="where to serve the page (default: %(default)s; 0: any that is free)",
+    )
     draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
     draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
 
-    plot = commands.add_parser("plot", help="draw a run: pictures, and a report in one HTML file")
+    plot = add("plot", "draw a run: pictures, and a report in one HTML file")
     plot.set_defaults(command=_plot)
     plot.add_argument("run", metavar="RUN", help="a run folder")
     plot.add_argument("--out", metavar="DIR", help="where pictures and report go (default: the run folder)")
     plot.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    summary = commands.add_parser("summary", help="the layers of a network and their sizes")
+    summary = add("summary", "the layers of a network and their sizes")
     summary.set_defaults(command=_summary)
     summary.add_argument(
         "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
     )
     _add_config(summary)
 
-    export = commands.add_parser("export", help="write a network as a file for other programs")
+    export = add("export", "write a network as a file for other programs")
     export.set_defaults(command=_export)
     export.add_argument("run", metavar="RUN", help="a run folder, or a .safetensors file of gn.save")
     export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
@@ -438,7 +447,7 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
     )
 
-    gradcheck = commands.add_parser("gradcheck", help="check every gradient on every array library that is here")
+    gradcheck = add("gradcheck", "check every gradient on every array library that is here")
     gradcheck.set_defaults(command=_gradcheck)
 
     compare = commands.add_parser("compare", help="try every combination of some options", description=_COMPARE_HELP)
@@ -479,12 +488,18 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="how long training steps take here", description=_BENCH_HELP)
     bench.set_defaults(command=_bench)
     bench.add_argument("networks", metavar="NETWORK", nargs="*", help="such as 784-128-10, or cnn (default: a choice)")
-    bench.add_argument("--batch-size", type=_sizes, default=[], metavar="N,N", help="(default: suits the network)")
+    bench.add_argument(
+        "--batch-size",
+        type=_sizes,
+        default=[],
+        metavar="N,N",
+        help="examples in a step, or several sizes to try (default: suits the network)",
+    )
     bench.add_argument("--device", default="auto", help="where to compute (default: auto)")
     bench.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each row (default: %(default)s)")
     bench.add_argument("--json", dest="out", metavar="FILE", help="write the figures to this file, too")
 
-    info = commands.add_parser("info", help="devices, versions, how fast this machine is and what slows it down")
+    info = add("info", "devices, versions, how fast this machine is and what slows it down")
     info.set_defaults(command=_info)
     info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     info.add_argument("--no-measure", action="store_false", dest="measure", help="measure nothing; takes no second")

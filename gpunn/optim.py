@@ -8,7 +8,8 @@ parameters that `start` makes and `update` changes:
         ...                                     # forward, backward
         optimizer.update(net.store, state, done)
 
-The learning rate is a number or a schedule. `weight_decay` = lambda adds lambda w to the gradient of every weight, the
+Each class says what its optimiser is; the equations of its step are with the function of `gpunn.ops` that it calls. The
+learning rate is a number or a schedule. `weight_decay` = lambda adds lambda w to the gradient of every weight, the
 gradient of the L2 penalty lambda/2 |w|^2; biases are spared. (Nielsen's lambda is n times this one, for n training
 examples: w <- (1 - eta lambda / n) w - eta g.)
 
@@ -286,11 +287,11 @@ class Lion(_Decoupled):
 class Muon(_Decoupled):
     """Momentum, made orthogonal: every direction of a weight matrix learns alike (Jordan et al., 2024).
 
-    For each weight W (D, M), a convolution's (U, V, C, M) taken as (U V C, M): v <- mu v + g as in SGD, O about U V^T
-    where g + mu v = U S V^T (see `gpunn.ops.orthogonal`), and W <- W - 0.2 sqrt(max(D, M)) eta O. With that factor a
-    step is about as long as Adam's (Liu et al., "Muon is scalable for LLM training", 2025), so one learning rate serves
-    for all: parameters of one axis, biases and gains, are left to Adam. Weight decay is apart from the gradient, as in
-    AdamW.
+    For each weight W (D, M), where D stands for all axes of a convolution's but the last: m <- mu m + g, as v in SGD, O
+    about U V^T where g + mu m = U S V^T (see `gpunn.ops.orthogonal`), and W <- W - 0.2 sqrt(max(D, M)) eta O. With that
+    factor a step is about as long as Adam's (Liu et al., "Muon is scalable for LLM training", 2025), so one learning
+    rate serves for all: parameters of one axis, biases and gains, are left to Adam. Weight decay is apart from the
+    gradient, as in AdamW.
     """
 
     keeps = ("m", "v")  # the momentum of all; Adam's mean square, which weights do not use

@@ -88,7 +88,7 @@ class Param:
             self._grad += grad
         else:
             self._step = store.step  # type: ignore[union-attr]
-            if grad is not self._grad:
+            if grad is not self._grad:  # which it is where it was put in `grad_out`
                 self._grad[...] = grad
 
 
@@ -142,12 +142,12 @@ class ParamStore:
             for name, param in self.params.items():
                 if param.decay == decay:
                     self._place[name] = slice(end, end + param.size)
-                    end += -(-param.size // ALIGNMENT) * ALIGNMENT
+                    end += -(-param.size // ALIGNMENT) * ALIGNMENT  # its size, rounded up
             if decay:
                 self.decaying = slice(0, end)
         self.values, self.grads = device.zeros(end, dtype), device.zeros(end, dtype)
         values, grads = self.views(self.values), self.views(self.grads)
-        self._own = values
+        self._own = values  # what `rounded` puts back
         for name, param in self.params.items():
             param.store, param._value, param._grad, param._step = self, values[name], grads[name], -1
         for buffer in self.buffers.values():

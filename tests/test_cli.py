@@ -592,7 +592,7 @@ def test_what_cannot_be_predicted_is_one_line(gpunn_):
         (2, "a .csv file says nothing to the network in good, which was trained on numbers", "good new.csv"),
         (2, "a .csv file says nothing to the network in digits, which was trained on pictures; name", "digits new.csv"),
         (2, "--out is for the predictions of a .csv file", "digits x.png --out y.csv"),
-        (4, "x.png: cannot be read as a picture: No such file or directory", "digits x.png"),
+        (4, "x.png: there is no such file; a path begins in the folder you are in", "digits x.png"),
     ):
         found, out, err = gpunn_("predict", *line.split())
         assert (found, out, len(err)) == (code, [], 1)

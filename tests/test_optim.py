@@ -78,6 +78,7 @@ def test_adamw_is_pytorchs():
     ("make", "message"),
     [
         (lambda: gn.SGD(-0.1), "learning rate must be at least 0, got -0.1"),
+        (lambda: gn.SGD("0.1"), "learning rate must be a number, at least 0, got '0.1'"),
         (lambda: gn.SGD(0.1, momentum=1.0), "momentum must be at least 0 and below 1, got 1.0"),
         (lambda: gn.SGD(0.1, nesterov=True), "nesterov=True needs a momentum above 0"),
         (lambda: gn.Adam(beta1=-0.1), "beta1 must be at least 0 and below 1"),

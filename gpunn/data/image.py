@@ -90,6 +90,8 @@ def _opened(path: str | Path) -> Iterator[Any]:
     try:
         with Image.open(path) as file:
             yield file
+    except FileNotFoundError:
+        raise FileError(f"{path}: there is no such file; a path begins in the folder you are in") from None
     except Exception as error:  # Pillow raises a dozen kinds over a damaged file
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"{path}: cannot be read as a picture: {reason}; use another copy") from None

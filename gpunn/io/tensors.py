@@ -39,6 +39,8 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
     from safetensors import safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise FileError(f"{path}: is a folder, expected a file; name one in it, such as the model.safetensors of a run")
     if not path.is_file():
         raise FileError(f"{path}: there is no such file")
     try:

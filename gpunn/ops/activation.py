@@ -6,7 +6,7 @@ A backward pass takes dy = dL/dy and returns dx = dL/dx = dy * f'(x). Where f' c
 because y is at hand and needs no second exponential: those take y. The others take x.
 
 e^x is only taken of x up to 87: e^87 and e^-87 are both ordinary numbers in float32, so nothing overflows. Below -87 a
-sigmoid is held at e^-87 = 1e-38, which is 0 for every purpose.
+sigmoid is held at e^-87 = 1.6e-38, which is 0 for every purpose.
 """
 
 import math

@@ -128,8 +128,8 @@ def roc(y: Any, probabilities: Any, *, classes: Sequence[str] = (), path: str | 
         size = 0.2 if areas[worst[0]] < 0.995 else 0.05
         panels[1].set_xlim(-0.01 * size, size)
         panels[1].set_ylim(1.0 - size, 1.0 + 0.01 * size)
-        panels[1].set_xticks(np.linspace(0.0, size, 5))
-        panels[1].set_yticks(np.linspace(1.0 - size, 1.0, 5))
+        panels[1].set_xticks(np.linspace(0.0, size, 6))  # whole per cents: labels have no digits for quarters of one
+        panels[1].set_yticks(np.linspace(1.0 - size, 1.0, 6))
         panels[1].set_title("the upper left corner", fontsize="medium")
     return finish(figure, path)
 

@@ -161,7 +161,7 @@ def activations(
         passed = [passed[i] for i in np.linspace(0, len(passed) - 1, 11).round().astype(int)]
     rows = -(-(len(passed) + 1) // 5)
     columns = -(-(len(passed) + 1) // rows)
-    figure = new_figure(2.1 * columns + 0.3, 2.55 * rows)
+    figure = new_figure(2.1 * columns + 0.3, 2.8 * rows)  # room for three lines above and the numbers below
     grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axes in grid:
         axes.set_axis_off()

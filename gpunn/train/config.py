@@ -120,7 +120,8 @@ class Config:
         for name, value in options.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                raise OptionError(f"option {name!r} is not known{f'; did you mean {near[0]!r}?' if near else ''}")
+                hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
+                raise OptionError(f"option {name!r} is not known; {hint}")
             options[name] = _checked(name, value, known[name])
         suited = _BY_DATA.get(options.get("data", cls.data), {}) | _BY_MODEL.get(options.get("model", cls.model), {})
         return cls(**(suited | options))

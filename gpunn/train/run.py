@@ -79,6 +79,8 @@ def train(
         _go_on(folder, trainer, config, len(rest))
         done = f"{trainer.epoch} of {config.epochs} epochs done"
         say(f"folder   {folder}, {done}{f' and {trainer.batch} batches' if trainer.batch else ''}")
+        if trainer.epoch >= config.epochs:
+            say(f"note     nothing is left to train; --epochs with more than {trainer.epoch} goes on")
     write_atomic(folder / "config.toml", config.to_toml())
 
     shown: list[Callback] = []

@@ -21,7 +21,7 @@ from gpunn.data.dataset import split_rows
 from gpunn.data.streamed import Streamed
 from gpunn.device import Array, Device, device_of, to_host
 from gpunn.device import device as find_device
-from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory
+from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory, ShapeError
 from gpunn.layers import Layer, Standardize, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
@@ -284,15 +284,21 @@ class Trainer:
     def _gradient(self, x: Array, y: Any, step: Any, *, new: bool = False, look: bool = False) -> Array:
         """The loss of a batch; its gradient is left in the network's store. `step` may be a number on the device.
 
+        Of a whole batch, in the data type of the weights, it comes to
+
+            z, cache = net.forward(x, train=True, key=(seed, step))
+            l, loss_cache = loss.forward(z, y)
+            net.backward(loss.backward(loss_cache), cache, need_dx=False)
+
         A batch in parts has the losses l_i on n_i of its N rows, and L = sum_i n_i/N l_i: so has the gradient.
         """
         net, n, total = self.net, x.shape[0], None
-        net.zero_grad()  # of a step that was broken off
+        net.zero_grad()  # what a step that was broken off left does not count
         size = int(min(n, self._most))
-        whole = size == n
+        in_one = size == n
         with self._precision():
             for first in range(0, n, size):
-                part = x if whole else rows(x, first, size)
+                part = x if in_one else rows(x, first, size)
                 key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
                 z, cache = net.forward(self._entering(part), train=True, key=key)
                 passing, z = z.dtype, self._leaving(z)
@@ -300,11 +306,11 @@ class Trainer:
                     on_host = self.device.on_host or not self.device.holds(y)  # labels on a GPU would be waited for
                     y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
                     new = False
-                loss, loss_cache = self._loss.forward(z, y if whole else rows(y, first, size))
+                loss, loss_cache = self._loss.forward(z, y if in_one else rows(y, first, size))
                 if look and not math.isfinite(loss):
                     raise self._diverged([part], float(loss), self.steps)
                 dz = self._loss.backward(loss_cache)
-                if not whole:
+                if not in_one:
                     share = part.shape[0] / n
                     loss, dz = loss * share, dz * share
                 net.backward(dz if self._enters is None else ops.cast(dz, passing), cache, need_dx=False)
@@ -590,7 +596,10 @@ class Trainer:
         except (TypeError, ValueError):
             raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
         x = self._inputs(x, y, times, look)
-        n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]  # here an x that does not fit raises its error
+        try:
+            n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]
+        except ShapeError as error:
+            raise ShapeError(f"{error} (the first row of inputs of shape {tuple(x.shape)})") from None
         streamed = isinstance(x, Streamed)
         # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
         where = find_device("cpu") if streamed and not self._fits(_size(y)) else self.device

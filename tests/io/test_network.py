@@ -211,7 +211,7 @@ CHANGES = {
     "a function": (layer(0, type="activation"), "the layer 'activation' is not one of gpunn's"),
     "too many arguments": (layer(0, depth=3), "unexpected keyword argument 'depth'"),
     "an argument out of range": (layer(1, alpha=3.0), "alpha must be at least 0 and at most 1, got 3.0"),
-    "an argument of another type": (layer(1, alpha="x"), "alpha must be at least 0 and at most 1, got 'x'"),
+    "an argument of another type": (layer(1, alpha="x"), "alpha must be a number, at least 0 and at most 1, got 'x'"),
     "negative": (layer(0, n_in=-3), r"a size in the shape \(-3, 2\) must be a whole number, 1 or more, got -3"),
     "of another size": (layer(0, n_in=4), r"'linear1.W' of shape \(4, 2\), the file has \(3, 2\)"),
     "far too large": (layer(0, n_in=10**9, n_out=10**9), r"of shape \(1000000000, 1000000000\), the file has \(3, 2\)"),

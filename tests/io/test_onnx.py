@@ -212,7 +212,7 @@ def test_what_cannot_be_written_is_said(tmp_path):
         ({"white": gn}, "net.about must be made of JSON's types"),
         ({"classes": 5}, '"classes" must be a list of names, got 5'),
         ({"image_shape": [5, 5]}, '"image_shape" must be [height, width, channels], got [5, 5]'),
-        ({"image_shape": [5, 5, 1], "white": "bright"}, "\"white\" must be above 0, got 'bright'"),
+        ({"image_shape": [5, 5, 1], "white": "bright"}, "\"white\" must be a number, above 0, got 'bright'"),
     ):
         net.about = about
         with pytest.raises(OptionError, match=re.escape(message)):

@@ -93,7 +93,10 @@ def test_of_many_classes_the_worst_are_named():
 
 def test_the_corner_is_shown_where_the_curves_run_there():
     y = np.arange(100) % 2
-    assert len(gn.plot.roc(y, y + 0.1 * RNG.random(100)).axes) == 2
+    figure = gn.plot.roc(y, y + 0.1 * RNG.random(100))
+    assert len(figure.axes) == 2
+    png(figure)  # which writes the labels
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == [f"{n}.0%" for n in range(6)]
     assert len(gn.plot.roc(y, RNG.random(100)).axes) == 1
 
 

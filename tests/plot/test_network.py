@@ -99,6 +99,18 @@ def test_the_outputs_of_the_layers_are_shown_in_their_order(backend):
     assert figure.axes[4].get_title() == f"answer\n{'abc'[p.argmax()]}, {p.max():.0%}"
 
 
+@pytest.mark.parametrize("hidden", [[30], [30] * 4])
+def test_titles_and_numbers_of_the_steps_are_within_the_picture(hidden):
+    net = gn.mlp([25, *hidden, 3], output="softmax").init()
+    figure = gn.plot.activations(net, RNG.random(25), image_shape=(5, 5, 1))
+    png(figure)  # which lays it out
+    _, height = figure.bbox.size
+    for axes in figure.axes:
+        extent = axes.get_tightbbox()
+        assert extent.y0 >= 0
+        assert extent.y1 <= height
+
+
 def test_features_of_convolutions_are_pictures():
     net = cnn()
     image = RNG.integers(0, 256, (7, 7, 1)).astype(np.uint8)

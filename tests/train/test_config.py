@@ -103,7 +103,7 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"learning_rate": 0.1}, "option 'learning_rate' is not known$"),
+        ({"learning_rate": 0.1}, "option 'learning_rate' is not known; the options are data, .*, lr, "),
         ({"optimiser": "sgd"}, "'optimiser' is not known; did you mean 'optimizer'?"),
         ({"batchsize": 3}, "did you mean 'batch_size'?"),
         ({"train": {"lr": 1}}, "option 'train' is not known"),

@@ -417,6 +417,12 @@ def test_a_finished_run_resumed_stays_as_it_is():
         assert contents(folder) == before
 
 
+def test_a_finished_run_resumed_says_how_to_go_on(capsys):
+    train()
+    run.train(run.run_config("run", {}), resume="run")
+    assert "nothing is left to train; --epochs with more than 4 goes on" in capsys.readouterr().out
+
+
 def test_a_finished_run_goes_on_with_more_epochs():
     options = SMALL | {"schedule": "constant"}
     train(options | {"epochs": 6}, "whole")
