@@ -48,26 +48,21 @@ class Sequential(Layer):
         self.output_shape(None)
 
     @functools.cached_property  # on first use, because networks from older pickles do not have it
-    def _relus(self) -> list[str]:
-        """For each layer "next" if it also does the work of the ReLU that comes next, "done" for that ReLU, else ""."""
-        relus = [""] * len(self.layers)
+    def _forward_layers(self) -> list[Layer]:
+        """The layers as forward goes through them: with two others for each that is followed by a ReLU."""
+        layers = list(self.layers)
         for i, (layer, after) in enumerate(itertools.pairwise(self.layers)):
             if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no subclass: it may do otherwise
-                relus[i : i + 2] = "next", "done"
-        return relus
+                layers[i : i + 2] = _WithReLU(layer), _Done()
+        return layers
 
     def children(self) -> dict[str, Layer]:
         return dict(zip(self._names, self.layers, strict=True))
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
         caches = []
-        for layer, name, relu in zip(self.layers, self._names, self._relus):  # noqa: B905  strict takes time
-            if relu == "done":
-                cache = x  # its output, as ReLU keeps it
-            elif relu == "next":
-                x, cache = layer.forward(x, relu=True)  # type: ignore[call-arg]
-            else:
-                x, cache = layer.forward(x, train=train, key=key and (*key, name))
+        for layer, name in zip(self._forward_layers, self._names):  # noqa: B905  strict would take time in every step
+            x, cache = layer.forward(x, train=train, key=key and (*key, name))
             caches.append(cache)
         return x, caches
 
@@ -89,11 +84,8 @@ class Sequential(Layer):
         return dx if need_dx else None
 
     def infer(self, x: Array) -> Array:
-        for layer, relu in zip(self.layers, self._relus):  # noqa: B905
-            if relu == "next":
-                x, _ = layer.forward(x, relu=True)  # type: ignore[call-arg]
-            elif relu != "done":
-                x = layer.infer(x)
+        for layer in self._forward_layers:
+            x = layer.infer(x)
         return x
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
@@ -112,6 +104,23 @@ class Sequential(Layer):
         if self.output is not None:
             parts.append(f"output={self.output!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class _WithReLU(Layer):
+    """A Linear or Conv2d that does the work of a ReLU, too."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        return self.layer.forward(x, relu=True)  # type: ignore[call-arg]
+
+
+class _Done(Layer):
+    """In place of that ReLU: its output, which is what it keeps, is there already."""
+
+    def forward(self, y: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        return y, y
 
 
 class Residual(Sequential):

@@ -240,6 +240,6 @@ def test_the_gradient_through_a_relu_that_is_computed_with_the_weights():
 def test_a_network_from_a_pickle_made_before_relus_were_computed_with_the_weights():
     net = gn.Sequential(gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 3)).init(dtype="float64")
     old = gn.Sequential.__new__(gn.Sequential)  # as pickle makes it: without __init__
-    vars(old).update({name: value for name, value in vars(net).items() if name != "_relus"})
+    vars(old).update({name: value for name, value in vars(net).items() if name != "_forward_layers"})
     assert np.array_equal(old(X), net(X))
     assert np.array_equal(old.forward(X)[0], net(X))
