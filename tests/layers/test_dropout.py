@@ -41,7 +41,7 @@ def test_without_a_key_there_is_nothing_to_draw_from():
     with pytest.raises(gn.OptionError, match=r"Dropout draws random numbers in training: give .* key=\(seed, step\)"):
         gn.Dropout(0.5).forward(X, train=True)
     for rate in (-0.1, 1.0, np.nan, "half"):
-        with pytest.raises(gn.OptionError, match="Dropout: rate must be .*at least 0 and below 1, got "):
+        with pytest.raises(gn.OptionError, match=r"Dropout: rate must be .*at least 0 and below 1, got "):
             gn.Dropout(rate)
 
 
