@@ -334,7 +334,6 @@ def test_a_run_goes_on_where_it_cannot_be_computed_so(fake_gpu, monkeypatch, tmp
         assert run.run_config(folder).dtype == "bfloat16"
         assert (note in capsys.readouterr().out) == (dtype == "float32")
         assert run.evaluate(folder)["loss"] == summary["test_loss"]
-    with pytest.raises(
-        gn.OptionError, match="dtype 'bfloat16' needs"
-    ):  # a new run is not made otherwise than asked for
+    # a new run is not made otherwise than asked for
+    with pytest.raises(gn.OptionError, match="dtype 'bfloat16' needs"):
         run.train(Config.of(options), str(tmp_path / "new"), quiet=True)

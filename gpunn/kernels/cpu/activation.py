@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.kernels.cpu.memory import empty
-from gpunn.kernels.cpu.threads import split
+from gpunn.kernels.cpu.threads import enough, split
 
 __all__ = ["TWINS", "relu", "relu_into", "sigmoid"]
 
@@ -31,7 +31,7 @@ def relu_into(x: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     zeros, y = _zeros(x.shape[1:], x.dtype), empty(x.shape, x.dtype) if y is None else y
     if x.size < 2 * LEAST:
         return np.maximum(x, zeros, out=y)
-    split(lambda part: np.maximum(x[part], zeros, out=y[part]), len(x), max(1, LEAST * len(x) // x.size), align=1)
+    split(lambda part: np.maximum(x[part], zeros, out=y[part]), len(x), enough(len(x), x.size, LEAST), align=1)
     return y
 
 

@@ -9,17 +9,12 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.kernels.cpu.memory import empty
-from gpunn.kernels.cpu.threads import split, threads
+from gpunn.kernels.cpu.threads import enough, split, threads
 
-__all__ = ["TWINS", "of_images"]
+__all__ = ["TWINS"]
 
 PIECE = 1 << 16  # numbers: a piece and what is made of it, in float32, take about 1 MiB
 LEAST = 1 << 18  # for each thread
-
-
-def of_images(work: Callable[[slice], None], x: np.ndarray) -> None:
-    """`work` on the images of x, side by side."""
-    split(work, x.shape[0], max(1, LEAST // max(1, math.prod(x.shape[1:]))), align=1)
 
 
 def _in_pieces(op: Any, like: int) -> Callable[..., np.ndarray]:
@@ -40,7 +35,7 @@ def _in_pieces(op: Any, like: int) -> Callable[..., np.ndarray]:
                 piece = slice(start, min(start + images, part.stop))
                 out[piece] = reference(*(a[piece] for a in arrays), **options)
 
-        of_images(work, x)
+        split(work, len(x), enough(len(x), x.size, LEAST), align=1)
         return out
 
     return pieces

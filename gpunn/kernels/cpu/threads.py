@@ -86,9 +86,12 @@ def wake(work: Any) -> None:
     _waiting().put(work)
 
 
-def enough(size: int, multiplications: int, least: int | None = None) -> int:
-    """How many of `size` equal parts of some matrix products are enough for a thread: `least` multiplications."""
-    return max(1, (ENOUGH if least is None else least) * size // max(1, multiplications))
+def enough(size: int, work: int, least: int | None = None) -> int:
+    """How many of `size` equal parts of some work are enough for a thread: those that make up `least` of it.
+
+    Work is counted in numbers or, as the default of `least` is, in multiplications of matrix products.
+    """
+    return max(1, (ENOUGH if least is None else least) * size // max(1, work))
 
 
 class _Piece:

@@ -13,6 +13,7 @@ from gpunn.kernels.cuda.cudnn import convolve
 from gpunn.kernels.cuda.module import blocks, empty, launch, plain, reference, summed
 from gpunn.kernels.cuda.product import product
 from gpunn.kernels.cuda.twins import sum_rows, windows
+from gpunn.ops import _op
 from gpunn.ops.conv import Pair
 
 __all__ = ["TWINS", "conv2d", "conv2d_backward", "conv2d_relu"]
@@ -41,7 +42,7 @@ def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1),
 def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
     """`gpunn.ops.conv2d_relu` for CuPy arrays: one kernel only by cuDNN."""
     if b is None or not plain(x, W, b):
-        return ops.conv2d_relu.reference(x, W, b, stride=stride, padding=padding)  # type: ignore[attr-defined]
+        return _op.reference(ops.conv2d_relu)(x, W, b, stride=stride, padding=padding)
     y = empty((x.shape[0], *windows(x, W.shape[:2], stride, padding)[1], W.shape[3]), x.dtype)
 
     def apart() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from gpunn import ops
 from gpunn.kernels.cuda.module import empty, plain, reference, summed
 from gpunn.kernels.cuda.product import product
+from gpunn.ops import _op
 
 __all__ = ["TWINS", "linear", "linear_backward", "linear_relu"]
 
@@ -25,7 +26,7 @@ def linear(x: Array, W: Array, b: Array | None = None, *, out: Array | None = No
 def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
     """`gpunn.ops.linear_relu` for CuPy arrays; where one kernel cannot do it, by the twins of the two."""
     if b is None or not _suits(x, W, b):
-        return ops.linear_relu.reference(x, W, b)  # type: ignore[attr-defined]
+        return _op.reference(ops.linear_relu)(x, W, b)
     return _product(x, W, b, "relu")
 
 

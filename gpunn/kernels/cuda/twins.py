@@ -17,6 +17,7 @@ from gpunn import ops
 from gpunn.kernels.common import CONSTANTS, rows_or_columns
 from gpunn.kernels.cuda.constants import place
 from gpunn.kernels.cuda.module import blocks, empty, launch, launch_columns, launch_rows, plain, reference, summed
+from gpunn.ops import _op
 from gpunn.ops.conv import Pair, output_size
 
 __all__ = ["TWINS", "add_bias", "gather", "relu_mask", "relu_mask_backward", "sum_rows"]
@@ -132,7 +133,7 @@ def cast(x: Array, dtype: Any, *, out: Array | None = None) -> Array:
         return x
     widens, rounds = summed(x.dtype) == dtype != x.dtype, summed(np.dtype(dtype)) == x.dtype != dtype
     if not (widens or rounds) or not plain(x):
-        return ops.cast.reference(x, dtype, out=out)  # type: ignore[attr-defined]
+        return _op.reference(ops.cast)(x, dtype, out=out)
     y = empty(x.shape, dtype) if out is None else out
     launch("widen" if widens else "round", x.dtype if widens else y.dtype, blocks(x.size), y, x, x.size)
     return y

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpunn import ops
 from gpunn.kernels.cpu import activation
-from gpunn.kernels.cpu.fast._jit import plain
+from gpunn.kernels.cpu.fast._jit import plain, positive
 from gpunn.kernels.cpu.fast.exp import exp
 from gpunn.kernels.cpu.fast.team import run, shared
 from gpunn.kernels.cpu.memory import empty
@@ -29,9 +29,8 @@ A, B = F(math.sqrt(2.0 / math.pi)), F(0.044715)
 
 @shared
 def _relu(x, y, start, stop):
-    zero = x.dtype.type(0.0)
     for i in range(start, stop):
-        y[i] = zero if x[i] <= zero else x[i]  # so that what is not a number stays that
+        y[i] = positive(x[i])
 
 
 @shared

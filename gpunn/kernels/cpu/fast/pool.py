@@ -1,6 +1,5 @@
 """Pooling window by window, in one pass over memory."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from gpunn.kernels.cpu import pool
 from gpunn.kernels.cpu.fast._jit import plain
 from gpunn.kernels.cpu.fast.team import run, shared
 from gpunn.kernels.cpu.memory import empty
+from gpunn.kernels.cpu.threads import enough
 from gpunn.ops.conv import Pair, output_size
 
 __all__ = ["TWINS", "max_pool2d", "max_pool2d_backward"]
@@ -58,7 +58,7 @@ def max_pool2d(x: np.ndarray, *, window: Pair, stride: Pair) -> np.ndarray:
     N, H, W, C = x.shape
     P, Q = output_size((H, W), window, stride)
     y = empty((N, P, Q, C), x.dtype)
-    run(_forward, (x, y, window, stride), N * P, -(-LEAST // (window[0] * W * C)))
+    run(_forward, (x, y, window, stride), N * P, enough(N * P, x.size, LEAST))
     return y
 
 
@@ -69,7 +69,7 @@ def max_pool2d_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, *, window:
     if x.shape[3] == 1 or not fit or not plain(dy, x, y):
         return pool.TWINS["max_pool2d_backward"](dy, x, y, window=window, stride=stride)
     dx = empty(x.shape, x.dtype)
-    run(_backward, (dy, x, y, dx, window, stride), len(x), -(-LEAST // math.prod(x.shape[1:])))
+    run(_backward, (dy, x, y, dx, window, stride), len(x), enough(len(x), x.size, LEAST))
     return dx
 
 
