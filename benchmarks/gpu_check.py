@@ -558,7 +558,7 @@ def _trained(w, precision, graph, device, steps, augment=()):
     history = trainer.fit(data, epochs=3, batch_size=w.batch, callbacks=poison, augment=augment)
     made = [np.array(history["loss"]), to_host(net.store.values).copy()]
     fit_us = 1e6 * history["seconds"][-1] / 17
-    x, y = trainer._move(x[: w.batch] / 255.0), trainer.device.asarray(y[: w.batch])
+    x, y = trainer._loader.move(x[: w.batch] / 255.0), trainer.device.asarray(y[: w.batch])
     steps = min(steps, 20 + 5 * 10**12 // w.flops_needed)  # a second, or less
     for _ in range(20):
         trainer.step(x, y)
@@ -641,16 +641,16 @@ def streaming(device="cuda", workloads=None, n=1 << 21, batch=16384):
 @contextlib.contextmanager
 def _streamed(chunk=streamed.CHUNK):
     """Inside it all data stay on the host, and go to the GPU in chunks of so many bytes."""
-    from gpunn.train import trainer
+    from gpunn.train import loader
 
-    before = trainer.SHARE, streamed.CHUNK
-    trainer.SHARE, streamed.CHUNK = 0.0, chunk
+    before = loader.SHARE, streamed.CHUNK
+    loader.SHARE, streamed.CHUNK = 0.0, chunk
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the data take")
             yield
     finally:
-        trainer.SHARE, streamed.CHUNK = before
+        loader.SHARE, streamed.CHUNK = before
 
 
 def _rates_of_streaming(device, n, batch):

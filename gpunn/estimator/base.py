@@ -24,7 +24,7 @@ from gpunn.rng import generator
 from gpunn.schedules import Schedule
 from gpunn.train import Callback, History, Trainer
 from gpunn.train.diagnose import refuse_gaps
-from gpunn.train.trainer import Mean
+from gpunn.train.mean import Mean
 
 __all__ = ["Estimator", "Parameters"]
 

@@ -8,7 +8,8 @@ import numpy as np
 from gpunn.errors import Diverged, FileError, ShapeError
 from gpunn.io.tensors import read_tensors, write_tensors
 from gpunn.train.history import History
-from gpunn.train.trainer import Mean, Trainer
+from gpunn.train.mean import Mean
+from gpunn.train.trainer import Trainer
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 

@@ -64,7 +64,7 @@ class Graphs:
         self._forget_outdated(data=(id(x), id(y)))
 
         def gathered() -> Callable[[Array], Pair]:
-            return functools.partial(_gathered, x, y, t._enters or batches.dtype)
+            return functools.partial(_gathered, x, y, t._precision.enters or batches.dtype)
 
         while not self.off and t.batch < len(batches):
             first = t.batch * size
@@ -121,7 +121,7 @@ class Graphs:
         step = self._steps.get(key)
         if step is None or not step.is_sent(t):
             self._forget_outdated()
-            step = self._step(key, lambda: (t._scaled(x), y), lambda: _Given(x, y, t), None)
+            step = self._step(key, lambda: (t._loader.scaled(x), y), lambda: _Given(x, y, t), None)
             if step is None:
                 return None
             if not step.send(t, None, TABLE):
@@ -256,7 +256,7 @@ class _Given:
 
     def __init__(self, x: Array, y: Array, t: "Trainer") -> None:
         copy = functools.partial(t.device.xp.asarray, copy=True)
-        self.x, self.y, self.scaled = copy(x), copy(y), t._scaled
+        self.x, self.y, self.scaled = copy(x), copy(y), t._loader.scaled
 
     def __call__(self, rows: Array) -> Pair:
         return self.scaled(self.x), self.y

@@ -28,11 +28,12 @@ from gpunn.train.config import Config
 from gpunn.train.histograms import Histograms
 from gpunn.train.history import Row
 from gpunn.train.live import LiveChart
+from gpunn.train.precision import computes_in
 from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
 from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
 from gpunn.train.tensorboard import TensorBoard, summary_writer
-from gpunn.train.trainer import Callback, Trainer, computes_in
+from gpunn.train.trainer import Callback, Trainer
 
 __all__ = ["Stopped", "evaluate", "open_run", "run_config", "train", "with_data"]
 

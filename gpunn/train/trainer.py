@@ -1,10 +1,8 @@
 """The training loop."""
 
-import contextlib
 import functools
 import itertools
 import math
-import numbers
 import os
 import time
 import warnings
@@ -16,28 +14,23 @@ import numpy as np
 from gpunn import ops
 from gpunn.checks import instance, number, whole
 from gpunn.data.augment import Augmentation
-from gpunn.data.batches import Batches, as_input, rows
-from gpunn.data.dataset import split_rows
+from gpunn.data.batches import Batches, rows
 from gpunn.data.streamed import Streamed
-from gpunn.device import Array, Device, device_of, to_host
+from gpunn.device import Array, Device, device_of
 from gpunn.device import device as find_device
-from gpunn.errors import DataError, Diverged, DtypeError, OptionError, OutOfMemory, ShapeError
-from gpunn.layers import Layer, Standardize, activation
+from gpunn.errors import Diverged, DtypeError, OptionError, OutOfMemory
+from gpunn.layers import Layer, activation
 from gpunn.losses import Loss, SoftmaxCrossEntropy, pair
 from gpunn.optim import Adam, Optimizer
-from gpunn.train.diagnose import finite, refuse_gaps, where_not_finite
+from gpunn.train.diagnose import finite, where_not_finite
 from gpunn.train.history import History, Row, badness
+from gpunn.train.loader import Loader
+from gpunn.train.mean import Mean
+from gpunn.train.precision import Precision
 
 __all__ = ["Callback", "Trainer"]
 
-SHARE = 0.5  # of the memory that is free, the most that a data set is given: the rest is for activations
-FASTER = "tf32", "bfloat16"  # than float32, which the network itself is in
 READ_EVERY = 50  # steps between looks at the loss on a GPU: each look waits until the GPU has caught up
-
-
-def computes_in(dtype: str | None, device: Device) -> bool:
-    """Whether a Trainer on this device can be one of this `dtype`."""
-    return dtype not in FASTER or (device.backend == "cupy" and os.environ.get("GPUNN_FAST") != "0")
 
 
 class Callback:
@@ -114,27 +107,18 @@ class Trainer:
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
-        self._precision: Callable[[], Any] = contextlib.nullcontext  # what the network is computed in
-        self._enters: Any = None  # the data type of what enters the network, where it is not that of the weights
-        if not computes_in(dtype, self.device):
-            raise OptionError(
-                f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {self.device}: "
-                "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
-            )
-        if dtype in FASTER:
-            self._compute_in(dtype)
-            dtype = "float32"
+        self._precision = Precision(dtype, net, self.device)
+        dtype = self._precision.of_weights
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
             net.to(self.device, dtype)
-        self.dtype = net.store.dtype
+        self.dtype, self._loader = net.store.dtype, Loader(net, self.device)
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
         self._most: float = math.inf  # rows that a batch is cut into parts of, to need less memory
         self._n_out = 0  # outputs of the network, once known
-        self._told = False  # that data are streamed
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
@@ -189,7 +173,7 @@ class Trainer:
         listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
         if self._graphs is not None:
             self._graphs.forget_data(data)  # whose memory may be wanted
-        (x, y), valid = self._load_both(data, valid)
+        (x, y), valid = self._loader.pairs(data, valid, self._loss, self.seed)
         monitor = self._monitored(monitor, valid)
         batches = Batches(
             x,
@@ -258,12 +242,12 @@ class Trainer:
         and on a CPU Diverged if the loss is not finite; on a GPU nothing waits for the loss.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            x = self._move(x)
+            x = self._loader.move(x)
             if self._graphs is not None and self._n_out:
                 y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
                 if (loss := self._graphs.step(x, y)) is not None:
                     return loss
-            return self._update(self._scaled(x), y, new=True)
+            return self._update(self._loader.scaled(x), y, new=True)
 
     def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
         """`new` data is checked; `look` at the loss even where that waits for a GPU."""
@@ -296,51 +280,26 @@ class Trainer:
         net.zero_grad()  # what a step that was broken off left does not count
         size = int(min(n, self._most))
         in_one = size == n
-        with self._precision():
+        with self._precision.within():
             for first in range(0, n, size):
                 part = x if in_one else rows(x, first, size)
                 key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
-                z, cache = net.forward(self._entering(part), train=True, key=key)
-                passing, z = z.dtype, self._leaving(z)
+                z, cache = net.forward(self._precision.entering(part), train=True, key=key)
+                passing, z = z.dtype, self._precision.leaving(z)
                 if new:
                     on_host = self.device.on_host or not self.device.holds(y)  # labels on a GPU would be waited for
                     y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
                     new = False
                 loss, loss_cache = self._loss.forward(z, y if in_one else rows(y, first, size))
                 if look and not math.isfinite(loss):
-                    raise self._diverged([part], float(loss), self.steps)
+                    raise self._diverged(part, float(loss), self.steps)
                 dz = self._loss.backward(loss_cache)
                 if not in_one:
                     share = part.shape[0] / n
                     loss, dz = loss * share, dz * share
-                net.backward(dz if self._enters is None else ops.cast(dz, passing), cache, need_dx=False)
+                net.backward(self._precision.returning(dz, passing), cache, need_dx=False)
                 total = loss if total is None else total + loss
         return total
-
-    def _compute_in(self, dtype: str) -> None:
-        """See `dtype` in the docstring of the class. Raises OptionError where a package is missing."""
-        if dtype == "tf32":
-            from gpunn.kernels.cuda.product import tf32
-
-            self._precision = tf32
-            return
-        from gpunn.kernels.cuda.module import bfloat16
-
-        self._narrow = bfloat16()
-        self._precision = self._rounded
-        # Features to be standardised may differ in later digits only: they are rounded once that is done.
-        standardizes = any(isinstance(layer, Standardize) for _, layer in self.net.walk())
-        self._enters = self.device.dtype("float32") if standardizes else self._narrow
-
-    def _rounded(self) -> contextlib.AbstractContextManager[None]:
-        return self.net.store.rounded(self._narrow)
-
-    def _entering(self, x: Array) -> Array:
-        return x if self._enters is None else ops.cast(x, self._enters)
-
-    def _leaving(self, z: Array) -> Array:
-        """The network's last numbers, in the type of the weights."""
-        return z if self._enters is None else ops.cast(z, self.net.store.values.dtype)
 
     def _descend(self) -> None:
         """Clip the gradient, and take the optimiser's step by it."""
@@ -400,11 +359,11 @@ class Trainer:
         lr = self.optimizer.learning_rate(self.steps - 1)
         row: Row = {"epoch": self.epoch + 1, "step": self.steps, "lr": lr, "loss": self.losses.read()}
         if not finite(self.net.store.values):  # the last step may have done that
-            raise self._diverged(self._pieces(batches.x), "NaN or infinite", self.steps - 1, "weights")
+            raise self._diverged(batches.x, "NaN or infinite", self.steps - 1, "weights")
         if valid is not None:
             row |= {f"valid_{name}": value for name, value in self._measure(*valid).items()}
             if not math.isfinite(row["valid_loss"]):
-                raise self._diverged(self._pieces(valid[0]), row["valid_loss"], self.steps - 1, "validation loss")
+                raise self._diverged(valid[0], row["valid_loss"], self.steps - 1, "validation loss")
         row["seconds"] = self.seconds + time.perf_counter() - begun
         self.history.rows.append(row)
         self.epoch, self.batch, self.losses, self.seconds = self.epoch + 1, 0, Mean(), 0.0
@@ -438,18 +397,19 @@ class Trainer:
             return
         step = done - len(losses) + wrong
         if good is None:
-            raise self._diverged(self._pieces(batches.x), losses[wrong], step)
+            raise self._diverged(batches.x, losses[wrong], step)
         self.steps, self.batch, total, weight, arrays = good
         self.losses = Mean(total, weight)
         for array, before in zip(self._kept(), arrays, strict=True):
             array[...] = before
         for x, y in itertools.islice(batches.epoch(self.epoch, start=self.batch), done - self.steps):
             self._advance(x, y, look=True)
-        raise self._diverged([], losses[wrong], step)  # only the first time: not by the steps
+        raise self._diverged(None, losses[wrong], step)  # only the first time: not by the steps
 
-    def _diverged(self, pieces: Iterable[Array], value: object, step: int, what: str = "loss") -> Diverged:
+    def _diverged(self, x: Array | None, value: object, step: int, what: str = "loss") -> Diverged:
         with np.errstate(all="ignore"):
-            found = (where_not_finite(self.net, x) for x in pieces)
+            pieces = () if x is None else self._loader.pieces(x)
+            found = (where_not_finite(self.net, piece) for piece in pieces)
             where = next(filter(None, found), "the loss itself")
         mend = f"Try a smaller learning rate (it is {self.optimizer.learning_rate(step):g}) or clip_norm=1.0"
         return Diverged(
@@ -464,7 +424,7 @@ class Trainer:
 
         `batch_size` rows are computed at a time. Raises DataError, ShapeError or DtypeError for data that does not fit.
         """
-        return self._measure(*self._load(data, look=False), batch_size, look=True)
+        return self._measure(*self._loader.pair(data, self._loss, look=False), batch_size=batch_size, look=True)
 
     def predict(self, X: Any, batch_size: int = 1024) -> Any:
         """The network's answers for X (N, ...), with its output function (or else the loss's) applied: (N, C).
@@ -473,19 +433,19 @@ class Trainer:
         DtypeError for inputs that do not fit.
         """
         output = self.net.output or activation(self.loss.output)
-        x = self._inputs(X, look=False)
+        x = self._loader.inputs(X, look=False)
         try:
             like = device_of(X)
         except DtypeError:
             like = find_device("cpu")
         home = like if isinstance(x, Streamed) else self.device  # answers to what is too large may be so, too
-        pieces = self._by_pieces(x, batch_size, lambda x, _: output(self._infer(x)), look=True)
+        pieces = self._loader.pieces(x, batch_size, lambda x, _: output(self._infer(x)), look=True)
         answers = [home.asarray(answer) for answer in pieces]
         return like.asarray(home.xp.concat(answers, axis=0))
 
     def _infer(self, x: Array) -> Array:
-        with self._precision():
-            return self._leaving(self.net.infer(self._entering(x)))
+        with self._precision.within():
+            return self._precision.leaving(self.net.infer(self._precision.entering(x)))
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024, look: bool = False) -> dict[str, float]:
         losses, right = Mean(), 0.0
@@ -495,132 +455,10 @@ class Trainer:
             correct = float(self.loss.correct(z, t)) if self.loss.classifies else 0.0
             return self._loss.forward(z, t)[0], piece.shape[0], correct
 
-        for loss, n, correct in self._by_pieces(x, batch_size, measure, look):
+        for loss, n, correct in self._loader.pieces(x, batch_size, measure, look=look):
             losses.add(loss, n)
             right += correct
         return {"loss": losses.read()} | ({"accuracy": right / x.shape[0]} if self.loss.classifies else {})
-
-    def _by_pieces(
-        self, x: Array, size: int, compute: Callable[[Array, int], Any], look: bool = False
-    ) -> Iterator[Any]:
-        """compute(rows, number of the first) for `size` rows at a time, or fewer where the memory does not suffice.
-
-        `look` for gaps in rows that are streamed and have not been looked at: no second reading of all data for that.
-        """
-        first, size = 0, whole("batch_size", size, at_least=1)
-        look = look and isinstance(x, Streamed) and x.dtype != self.device.xp.uint8
-
-        def computed(piece: Array) -> Any:
-            if look:
-                refuse_gaps(piece, first)
-            return compute(piece, first)
-
-        while first < x.shape[0]:
-            result = None
-            try:
-                result = computed(self._scaled(rows(x, first, size)))
-            except MemoryError:
-                if size == 1:
-                    raise
-            if result is None:
-                self.device.release()
-                size = -(-size // 2)
-            else:
-                yield result
-                first += size
-
-    def _pieces(self, x: Array) -> Iterator[Array]:
-        return self._by_pieces(x, 1024, lambda piece, _: piece)
-
-    # --- bringing data in
-
-    def _move(self, x: Any) -> Array:
-        """Inputs on the device: bytes stay bytes, all other numbers become the network's data type."""
-        like = self.net.store.values
-        if type(x) is type(like) and x.dtype == like.dtype and x.device == like.device and x.shape and x.shape[0]:
-            return x
-        if self.device.holds(x):
-            in_bytes = x.dtype == self.device.xp.uint8
-        else:
-            x = to_host(x)
-            in_bytes = x.dtype == np.uint8
-        _refuse_no_rows(x)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is looked for
-            return self.device.asarray(x, None if in_bytes else self.dtype)
-
-    def _scaled(self, x: Array) -> Array:
-        return as_input(x, self.net.store.values.dtype, self.device.xp)
-
-    def _inputs(self, x: Any, y: Any = (), times: int = 1, look: bool = True) -> Array:
-        """Inputs on the device, or Streamed, checked: at least one row, all numbers finite (Streamed: if `look`).
-
-        y are the targets that go with them, and `times` how often there will be all of that.
-        """
-        mapped = isinstance(x, np.memmap)
-        if mapped or not self.device.holds(x):
-            x = to_host(x)
-            _refuse_no_rows(x)
-            in_bytes = x.dtype == np.uint8
-            size = x.size * (1 if in_bytes else np.dtype(self.dtype).itemsize) + _size(y)
-            stays = mapped if self.device.on_host else not self._fits(size, times, announce=True)
-            if stays:
-                x = Streamed(x, self.device, "uint8" if in_bytes else self.dtype)
-                if look and not in_bytes:
-                    for _ in self._by_pieces(x, x.chunk(1), lambda *_: True, look=True):
-                        pass
-                return x
-        x = self._move(x)
-        if x.dtype != self.device.xp.uint8:
-            refuse_gaps(x)
-        return x
-
-    def _fits(self, size: int, times: int = 1, announce: bool = False) -> bool:
-        """Whether so many bytes of data may go to the device, so many times."""
-        free, _ = self.device.memory() or (math.inf, math.inf)
-        fits = times * size <= SHARE * free
-        if not fits and announce and not self._told:
-            self._told = True
-            warnings.warn(
-                f"the data take {size / 2**20:,.1f} MiB{', and once more to be split' if times > 1 else ''}, which is "
-                f"more than {SHARE:.0%} of the {free / 2**20:,.1f} MiB that are free on {self.device}: they stay on "
-                "the host, and batches are streamed from there",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return fits
-
-    def _load(self, data: Any, times: int = 1, look: bool = True) -> tuple[Array, Array]:
-        """Inputs and targets on the device, or Streamed, checked."""
-        try:
-            x, y = data
-        except (TypeError, ValueError):
-            raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
-        x = self._inputs(x, y, times, look)
-        try:
-            n_out = self.net.infer(self._scaled(rows(x, 0, 1))).shape[-1]
-        except ShapeError as error:
-            raise ShapeError(f"{error} (the first row of inputs of shape {tuple(x.shape)})") from None
-        streamed = isinstance(x, Streamed)
-        # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
-        where = find_device("cpu") if streamed and not self._fits(_size(y)) else self.device
-        y = self._loss.targets(y, n_out, where, self.dtype)
-        if streamed:
-            y = to_host(y)
-            y = Streamed(y, self.device, y.dtype.name)
-        if x.shape[0] != y.shape[0]:
-            raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
-        return x, y
-
-    def _load_both(self, data: Any, valid: Any) -> tuple[tuple[Array, Array], tuple[Array, Array] | None]:
-        split = isinstance(valid, numbers.Real)
-        x, y = self._load(data, times=2 if split else 1)  # a split is a copy
-        if not split:
-            return (x, y), None if valid is None else self._load(valid)
-        rest, part = split_rows(x.shape[0], float(valid), self.seed)
-        if isinstance(x, Streamed):
-            return (x.select(rest), y.select(rest)), (x.select(part), y.select(part))
-        rest, part, take = self.device.asarray(rest), self.device.asarray(part), self.device.xp.take
-        return (take(x, rest, axis=0), take(y, rest, axis=0)), (take(x, part, axis=0), take(y, part, axis=0))
 
     def _monitored(self, monitor: str | None, valid: Any) -> str:
         known = ["loss"] if valid is None else ["valid_loss", "loss"]
@@ -637,46 +475,6 @@ class Trainer:
                 "or build a new Trainer"
             )
         self.order = order
-
-
-class Mean:
-    """A weighted mean of losses. Those that lie on a GPU are not looked at until they are asked for."""
-
-    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
-        self.total, self.weight = total, weight
-        self._unread: list[tuple[Array, int, int | None]] = []
-
-    def add(self, value: Array, weight: int, at: int | None = None) -> None:
-        """Count `value`, a 0-d array, or the number at place `at` of an array, `weight` times."""
-        self._unread.append((value, weight, at))
-
-    def look(self) -> list[float]:
-        """The values added since the last look."""
-        values: list[float] = []
-        read = held = None  # the array that was brought to the host last
-        for value, weight, at in self._unread:
-            if at is not None and held is not value:
-                read, held = to_host(value), value
-            values.append(float(value if at is None else read[at]))  # type: ignore[index]
-            self.total += values[-1] * weight
-            self.weight += weight
-        self._unread.clear()
-        return values
-
-    def read(self) -> float:
-        """The mean of all that was added."""
-        self.look()
-        return self.total / self.weight
-
-
-def _size(y: Any) -> int:
-    """The bytes of targets, about: of an array, numbers in lists, or targets and their weights."""
-    return sum(map(_size, y)) if isinstance(y, tuple | list) else getattr(y, "nbytes", 8)
-
-
-def _refuse_no_rows(x: Array) -> None:
-    if len(x.shape) == 0 or x.shape[0] == 0:
-        raise DataError(f"the inputs have shape {tuple(x.shape)}: there are no rows")
 
 
 def _table(verbose: bool) -> list[Callback]:

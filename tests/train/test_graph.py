@@ -187,7 +187,7 @@ def test_augmented_images_enter_the_graph(fake_gpu, dtype):
 
 
 def test_augmented_images_that_are_streamed(fake_gpu, monkeypatch):
-    monkeypatch.setattr("gpunn.train.trainer.SHARE", 0.0)
+    monkeypatch.setattr("gpunn.train.loader.SHARE", 0.0)
     images = rng.random((44, 2, 3, 1)).astype("float32")
 
     def fit(t):

@@ -11,7 +11,7 @@ import pytest
 import gpunn as gn
 from gpunn.data import streamed
 from gpunn.kernels.cuda import cudnn
-from gpunn.train import graph, trainer
+from gpunn.train import graph, loader
 from tests.train.greedy import Greedy
 
 pytestmark = pytest.mark.filterwarnings("ignore:the data take")
@@ -32,7 +32,7 @@ def streams(fake_gpu, monkeypatch):
     """A function that has data stay on the host, or not, from now on."""
 
     def streams(yes, chunk=400):  # bytes: two batches of eight rows of X
-        monkeypatch.setattr(trainer, "SHARE", 0.0 if yes else 0.5)
+        monkeypatch.setattr(loader, "SHARE", 0.0 if yes else 0.5)
         monkeypatch.setattr(streamed, "CHUNK", chunk)
 
     yield streams
@@ -355,13 +355,13 @@ def test_data_of_the_fit_before_do_not_count(fake_gpu, streams, monkeypatch):
     t, given = made(fake_gpu), fake_gpu.device.asarray(X)
     t.fit((X, LABELS), epochs=3, batch_size=8)
     (held,) = {id(step.inputs.args[0]): weakref.ref(step.inputs.args[0]) for step in t._graphs._steps.values()}.values()
-    fits, dead = gn.Trainer._fits, []
+    fits, dead = loader.Loader._fits, []
 
     def look(*args, **named):
         dead.append(held() is None)
         return fits(*args, **named)
 
-    monkeypatch.setattr(gn.Trainer, "_fits", look)
+    monkeypatch.setattr(loader.Loader, "_fits", look)
     t.fit((X, LABELS), epochs=1, batch_size=8)
     assert dead == [True]
     data = given, fake_gpu.device.asarray(LABELS)  # but graphs of what the caller has there are used again
