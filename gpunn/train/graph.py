@@ -163,6 +163,13 @@ class Graphs:
         ids = {id(array) for array in data} if isinstance(data, tuple | list | Dataset) else set()
         self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[0] in ids}
 
+    def make_room(self) -> bool:
+        """Give up the graphs, whose memory is wanted for a usual step; whether there were any that may be given up."""
+        if self.insist or not self._steps:
+            return False
+        self._give_up(CaptureError("the memory that graphs hold is wanted for steps that are taken as usual"))
+        return True
+
     def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":
         """The captured step for this shape, of what `inputs` makes; None where a step is to be taken as usual."""
         if key not in self._steps and not self.off:
@@ -170,7 +177,7 @@ class Graphs:
             if self._seen[key] > WARM_UP and len(self._steps) < MOST:
                 try:
                     step = captured(self.trainer, batch, inputs(), rows)
-                    if step is not None:
+                    if step is not None and not self.off:
                         self._steps[key] = step
                 except Exception as error:
                     self._give_up(error)

@@ -81,9 +81,9 @@ class Trainer:
     same. Inputs may lie in a file that is larger than the host's memory (numpy.memmap); on a CPU, too, such a file is
     read batch by batch. Data that the caller has put on the GPU are used there.
 
-    Where the memory does not suffice for a batch, its gradient is the sum of those of its halves, its quarters and so
-    on, one after another, with a warning: the same but for rounding, other masks of dropout, and BatchNorm's means,
-    which are then over the parts.
+    Where the memory does not suffice for a batch, graphs that are not demanded are given up. Where there are none, its
+    gradient is the sum of those of its halves, its quarters and so on, one after another: the same but for rounding,
+    other masks of dropout, and BatchNorm's means, which are then over the parts. There is a warning either way.
 
     Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable; in a
     later step CaptureError, for graph=True where a step cannot be captured, and OutOfMemory where not even a single
@@ -308,8 +308,11 @@ class Trainer:
         self.optimizer.update(self.net.store, self.state, self.steps)
 
     def _make_room(self, batch: int) -> None:
-        """Cut batches into smaller parts from now on, half of those that did not fit."""
+        """Do without graphs from now on; or cut batches into smaller parts, half of those that did not fit."""
+        graphs_given_up = self._graphs is not None and self._graphs.make_room()
         self.device.release()
+        if graphs_given_up:
+            return
         if self._most == math.inf:
             warnings.warn(
                 f"{self.device} has too little memory for a batch of {batch} rows: gradients are summed over parts of "

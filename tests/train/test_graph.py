@@ -526,6 +526,28 @@ def test_too_little_memory_for_a_graph_is_no_end(fake_gpu, monkeypatch):
         ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), insist="auto")
 
 
+def test_graphs_give_way_to_a_usual_step_that_lacks_their_memory(fake_gpu):
+    class Beside(gn.Tanh):
+        """Has no memory for four rows while there is a graph of eight."""
+
+        def forward(self, x, *, train=False, key=None):
+            if x.shape[0] == 4 and t._graphs is not None and t._graphs._steps:
+                raise MemoryError
+            return super().forward(x, train=train, key=key)
+
+    def make(how):
+        nonlocal t
+        t = trainer(fake_gpu, how, gn.Sequential(gn.Linear(6, 5), Beside(), gn.Linear(5, 3)))
+        return t
+
+    t = None
+    with pytest.warns(RuntimeWarning, match="slower: the memory that graphs hold is wanted") as said:
+        ends_alike(fake_gpu, make, insist="auto")
+    assert len(said) == 1
+    assert fake_gpu.state.replays == 2 + 3  # tried, and taken
+    assert t._most == np.inf
+
+
 # --- the script that is to be run on a GPU
 
 
