@@ -35,6 +35,7 @@ class Loader:
 
     def __init__(self, net: Layer, device: Device) -> None:
         self.net, self.device, self.dtype = net, device, net.store.dtype
+        self.n_out = 0  # outputs of the network, once they are known
         self._told = False  # that data are streamed
 
     def pair(self, data: Any, loss: Loss, *, times: int = 1, look: bool = True) -> Pair:
@@ -44,10 +45,7 @@ class Loader:
         except (TypeError, ValueError):
             raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
         x = self.inputs(x, y, times=times, look=look)
-        try:
-            n_out = self.net.infer(self.scaled(rows(x, 0, 1))).shape[-1]
-        except ShapeError as error:
-            raise ShapeError(f"{error} (the first row of inputs of shape {tuple(x.shape)})") from None
+        n_out = self.outputs(x)
         streamed = isinstance(x, Streamed)
         # Targets that fit are computed on the device even so: a mean of weights, say, has the very same bits then.
         where = find_device("cpu") if streamed and not self._fits(_size(y)) else self.device
@@ -93,6 +91,14 @@ class Loader:
         if x.dtype != self.device.xp.uint8:
             refuse_gaps(x)
         return x
+
+    def outputs(self, x: Array) -> int:
+        """How many the network has, by its answer for the first row of x. Raises ShapeError if it cannot take that."""
+        try:
+            self.n_out = self.net.infer(self.scaled(rows(x, 0, 1))).shape[-1]
+        except ShapeError as error:
+            raise ShapeError(f"{error} (the first row of inputs of shape {tuple(x.shape)})") from None
+        return self.n_out
 
     def move(self, x: Any) -> Array:
         """Inputs on the device: bytes stay bytes, all other numbers become the network's data type."""

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 import functools
 import itertools
 import math
@@ -118,7 +119,6 @@ class Trainer:
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
         self._most: float = math.inf  # rows that a batch is cut into parts of, to need less memory
-        self._n_out = 0  # outputs of the network, once known
         self.stop = False  # set by a callback or a signal handler: fit ends after the step in progress
         # Where training stands: whole epochs, batches of the epoch that has begun, its losses and time; steps in all.
         self.epoch = self.batch = self.steps = 0
@@ -243,29 +243,28 @@ class Trainer:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             x = self._loader.move(x)
-            if self._graphs is not None and self._n_out:
-                y = self._loss.targets(y, self._n_out, self.device, self.dtype, look=not self.device.holds(y))
-                if (loss := self._graphs.step(x, y)) is not None:
-                    return loss
-            return self._update(self._loader.scaled(x), y, new=True)
+            n_out = self._loader.n_out or self._loader.outputs(x)
+            look = self.device.on_host or not self.device.holds(y)  # those on a GPU would be waited for
+            y = self._loss.targets(y, n_out, self.device, self.dtype, look)
+            if self._graphs is not None and (loss := self._graphs.step(x, y)) is not None:
+                return loss
+            return self._update(self._loader.scaled(x), y)
 
-    def _update(self, x: Array, y: Any, *, new: bool = False, look: bool = False) -> Array:
-        """`new` data is checked; `look` at the loss even where that waits for a GPU."""
-        look = look or self.device.on_host
+    def _update(self, x: Array, y: Array, look: bool = False) -> Array:
+        """Take a step, and return its loss; `look` at that before even where it waits for a GPU."""
         loss = None
         while loss is None:
-            try:
-                loss = self._gradient(x, y, self.steps, new=new, look=look)
-            except MemoryError:
-                if min(self._most, x.shape[0]) == 1:
-                    raise self._out_of_memory() from None
-            if loss is None:  # no longer in `except`, which holds what the pass has made
-                self._make_room(x.shape[0])
+            with contextlib.suppress(MemoryError):
+                loss = self._gradient(x, y, self.steps)
+            if loss is None and not self._make_room(x.shape[0]):
+                raise self._out_of_memory()
+        if (look or self.device.on_host) and not math.isfinite(loss):
+            raise self._diverged(x, float(loss), self.steps)
         self._descend()
         self.steps += 1
         return loss
 
-    def _gradient(self, x: Array, y: Any, step: Any, *, new: bool = False, look: bool = False) -> Array:
+    def _gradient(self, x: Array, y: Array, step: Any) -> Array:
         """The loss of a batch; its gradient is left in the network's store. `step` may be a number on the device.
 
         Of a whole batch, in the data type of the weights, it comes to
@@ -286,13 +285,7 @@ class Trainer:
                 key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
                 z, cache = net.forward(self._precision.entering(part), train=True, key=key)
                 passing, z = z.dtype, self._precision.leaving(z)
-                if new:
-                    on_host = self.device.on_host or not self.device.holds(y)  # labels on a GPU would be waited for
-                    y, self._n_out = self._loss.targets(y, z.shape[-1], self.device, self.dtype, on_host), z.shape[-1]
-                    new = False
                 loss, loss_cache = self._loss.forward(z, y if in_one else rows(y, first, size))
-                if look and not math.isfinite(loss):
-                    raise self._diverged(part, float(loss), self.steps)
                 dz = self._loss.backward(loss_cache)
                 if not in_one:
                     share = part.shape[0] / n
@@ -307,12 +300,15 @@ class Trainer:
             ops.clip_by_norm(self.net.store.gradient(), limit=self.clip_norm)
         self.optimizer.update(self.net.store, self.state, self.steps)
 
-    def _make_room(self, batch: int) -> None:
-        """Do without graphs from now on; or cut batches into smaller parts, half of those that did not fit."""
-        graphs_given_up = self._graphs is not None and self._graphs.make_room()
+    def _make_room(self, batch: int) -> bool:
+        """Do without graphs from now on; or cut batches into smaller parts, half of those that did not fit.
+
+        Returns whether either could be done.
+        """
+        given_up = self._graphs is not None and self._graphs.make_room()
         self.device.release()
-        if graphs_given_up:
-            return
+        if given_up or min(self._most, batch) == 1:
+            return given_up
         if self._most == math.inf:
             warnings.warn(
                 f"{self.device} has too little memory for a batch of {batch} rows: gradients are summed over parts of "
@@ -321,6 +317,7 @@ class Trainer:
                 stacklevel=2,
             )
         self._most = -(-int(min(self._most, batch)) // 2)
+        return True
 
     def _out_of_memory(self) -> OutOfMemory:
         count = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])

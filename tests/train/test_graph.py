@@ -246,8 +246,7 @@ def test_steps_one_by_one(fake_gpu):
 
     t = ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, optimizer=gn.Adam(CHANGING)), fit)
     assert len(t._graphs._steps) == 2
-    # two of each as usual, and the first of all, when it is not known how many outputs there are; two when one is tried
-    assert fake_gpu.state.replays == 2 * (15 - 2 + 2) - 1
+    assert fake_gpu.state.replays == 2 * (15 - 2 + 2)  # two of each as usual; two when one is tried
 
 
 def test_a_fit_that_is_stopped_goes_on(fake_gpu, tmp_path):
