@@ -15,11 +15,11 @@ def call(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
     multiply(a, a_at, b, b_at, c, c_at, rows, columns, size, add)
 
 
-@pytest.mark.parametrize("vectors", [1, 2, 3, 4, 7, 10])
+@pytest.mark.parametrize("columns", [*(n * LANES for n in (1, 2, 3, 4, 7, 10)), 1, LANES - 1, 6 * LANES + 3])
 @pytest.mark.parametrize("rows", [1, 5, 6, 8, 23])
 @pytest.mark.parametrize("size", [(1, 9), (3, 4), (2, 0)])
-def test_a_product_is_the_sum_over_two_indices(vectors, rows, size):
-    columns, (n_o, n_k) = vectors * LANES, size
+def test_a_product_is_the_sum_over_two_indices(columns, rows, size):
+    n_o, n_k = size
     # Rows of a overlap, as windows of an image do; its numbers, those of b and those of c begin later than the array.
     a, a_at = rng.standard_normal(400).astype("float32"), (3, 5, 7, 2)
     b = rng.standard_normal(2 + max(1, n_o * n_k) * (columns + 1)).astype("float32")

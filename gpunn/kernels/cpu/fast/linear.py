@@ -49,7 +49,9 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     columns = min(COLUMNS, -(-M // PANEL) * PANEL)
     deep = DEPTH if a_transposed else COLUMNS * DEPTH // columns
-    panels, strip, edge = np.empty(deep * columns, F), np.empty(ROWS * DEPTH, F), np.empty(ROWS * PANEL, F)
+    in_order = N > FEW and M > PANEL  # shall b be laid out, although it is not transposed
+    panels = np.empty(deep * columns if b_transposed or in_order else 0, F)
+    strip = np.empty(ROWS * DEPTH if a_transposed else 0, F)
     for j in range(left, right, COLUMNS):
         end = min(j + COLUMNS, right)
         for k in range(0, K, deep):
@@ -58,7 +60,7 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
                 panel, width = (m - j) * deep, min(PANEL, end - m)
                 if b_transposed:
                     transpose(b, (m * K + k, K), panels, (panel, PANEL), width, depth)
-                elif N > FEW or width < PANEL:
+                elif in_order:
                     for n in range(depth):
                         copy(b, (k + n) * M + m, panels, panel + n * PANEL, width)
             for i in range(first, last, ROWS):
@@ -69,18 +71,11 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
                         copy(a, (k + n) * N + i, strip, n * ROWS, height)
                     source, at = strip, (ZERO, ONE, ZERO, np.int64(ROWS))
                 for m in range(j, end, PANEL):
-                    width, factor, factor_at = min(PANEL, end - m), panels, ((m - j) * deep, ZERO, np.int64(PANEL))
-                    to, to_at, lanes, add = c, (i * M + m, M), -(-width // LANES) * LANES, k > 0
-                    if width < PANEL:
-                        to, to_at, add = edge, (ZERO, np.int64(PANEL)), False
-                    elif not b_transposed and N <= FEW:
-                        factor, factor_at = b, (k * M + m, ZERO, M)
-                    multiply(source, at, factor, factor_at, to, to_at, height, lanes, (ONE, depth), add)
-                    if width < PANEL:
-                        for r in range(height):  # the other columns of the panel are of no account
-                            for o in range(width):
-                                place = (i + r) * M + m + o
-                                c[place] = edge[r * PANEL + o] + (c[place] if k > 0 else F(0.0))
+                    factor, factor_at = b, (k * M + m, ZERO, M)
+                    if b_transposed or in_order:
+                        factor, factor_at = panels, ((m - j) * deep, ZERO, np.int64(PANEL))
+                    width = min(PANEL, end - m)
+                    multiply(source, at, factor, factor_at, c, (i * M + m, M), height, width, (ONE, depth), k > 0)
                 for r in range(i, i + height if k + depth == K else i):
                     row = c[r * M + j : r * M + end]
                     if bias.size > 0:
@@ -100,14 +95,9 @@ def _row(x, W, b, relu, y, start, stop):
     (K, M), m, end = W.shape, np.intp(start), np.intp(stop)
     x, W, y = x.reshape(-1), W.reshape(-1), y.reshape(-1)
     while end - m >= LONG * LANES:
-        long(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, (1, K), False)
+        long(x, (0, 0, 0, 1), W, (m, 0, M), y, (m, 0), 1, LONG * LANES, (1, K), False)
         m += LONG * LANES
-    columns = (end - m) // LANES * LANES
-    multiply(x, (ZERO, ZERO, ZERO, ONE), W, (m, ZERO, M), y, (m, ZERO), ONE, columns, (ONE, K), NO)
-    for o in range(m + columns, end):
-        y[o] = F(0.0)
-        for k in range(K):
-            y[o] += x[k] * W[k * M + o]
+    multiply(x, (ZERO, ZERO, ZERO, ONE), W, (m, ZERO, M), y, (m, ZERO), ONE, end - m, (ONE, K), NO)
     if b.size > 0:
         for o in range(start, stop):
             y[o] += b[o]

@@ -3,7 +3,8 @@
 A core multiplies and adds a register of `LANES` numbers at once, and could do so in every cycle if the numbers had not
 to be fetched first. A tile of a matrix product holds rows x vectors of its sums in registers, so that a number of a
 that is fetched serves `vectors` of them, and a vector of b `rows` of them. The loops are written here not in Python but
-in the instructions that they are to become (LLVM's), by functions that emit one each.
+in the instructions that they are to become (LLVM's), by functions that emit one each. Columns that do not fill a
+register are loaded and stored under a mask, so that none need be added: a network's last layer has few.
 """
 
 from collections.abc import Callable, Sequence
@@ -64,11 +65,31 @@ class _Emit:
         count, stride = (self.context.get_constant(types.intp, n) if isinstance(n, int) else n for n in (count, stride))
         return self.builder.gep(address, [self.builder.mul(count, stride)])
 
-    def load(self, address: Any) -> Any:
-        return self.builder.load(self.builder.bitcast(address, VECTOR.as_pointer()), align=4)
+    def first(self, count: Any) -> Any:
+        """Which lanes are the first `count`, for `load` and `store`."""
+        lanes = ir.VectorType(ir.IntType(64), LANES)
+        one = self.builder.insert_element(ir.Constant(lanes, ir.Undefined), count, ir.Constant(INT, 0))
+        counts = self.builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
+        return self.builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), counts)
 
-    def store(self, vector: Any, address: Any) -> None:
-        self.builder.store(vector, self.builder.bitcast(address, VECTOR.as_pointer()), align=4)
+    def load(self, address: Any, lanes: Any = None) -> Any:
+        """The numbers there; with `lanes` zeros in the others, whose places are not looked at."""
+        address = self.builder.bitcast(address, VECTOR.as_pointer())
+        if lanes is None:
+            return self.builder.load(address, align=4)
+        return self._masked(f"load.v{LANES}f32", VECTOR, [address, INT(4), lanes, self.constant(0.0)])
+
+    def store(self, vector: Any, address: Any, lanes: Any = None) -> None:
+        address = self.builder.bitcast(address, VECTOR.as_pointer())
+        if lanes is None:
+            self.builder.store(vector, address, align=4)
+        else:
+            self._masked(f"store.v{LANES}f32", ir.VoidType(), [vector, address, INT(4), lanes])
+
+    def _masked(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.{name}.p0")
+        return self.builder.call(function, arguments)
 
     def shuffle(self, a: Any, b: Any, places: Sequence[int]) -> Any:
         """The lanes at these places of a and b, those of b counted on from those of a."""
@@ -96,13 +117,14 @@ class _Emit:
 
 
 @intrinsic(prefer_literal=True)
-def _tile(typing, rows, vectors, a, a_at, b, b_at, c, c_at, size, add):
-    """`multiply` for a fixed number of rows, and of columns `vectors` * LANES."""
+def _tile(typing, rows, vectors, a, a_at, b, b_at, c, c_at, columns, size, add):
+    """`multiply` for a fixed number of rows, and of columns `vectors` * LANES; 0 vectors stand for a part of one."""
 
     def generate(context, builder, signature, arguments):
-        emit, R, J = _Emit(context, builder), rows.literal_value, vectors.literal_value
+        emit, R, J = _Emit(context, builder), rows.literal_value, max(1, vectors.literal_value)
+        lanes = None if vectors.literal_value else emit.first(arguments[8])
         (a0, ai, ao, ak), (b0, bo, bk), (c0, ci), (n_o, n_k) = (
-            cgutils.unpack_tuple(builder, arguments[i]) for i in (3, 5, 7, 8)
+            cgutils.unpack_tuple(builder, arguments[i]) for i in (3, 5, 7, 9)
         )
         a, b, c = (emit.start(signature.args[i], arguments[i], at) for i, at in ((2, a0), (4, b0), (6, c0)))
         sums = [[cgutils.alloca_once_value(builder, emit.constant(0.0)) for _ in range(J)] for _ in range(R)]
@@ -111,40 +133,43 @@ def _tile(typing, rows, vectors, a, a_at, b, b_at, c, c_at, size, add):
             a_io = [emit.step(a_o, i, ai) for i in range(R)]
             with cgutils.for_range(builder, n_k) as k:
                 b_ok = emit.step(b_o, k.index, bk)
-                right = [emit.load(emit.step(b_ok, j, LANES)) for j in range(J)]
+                right = [emit.load(emit.step(b_ok, j, LANES), lanes) for j in range(J)]
                 for i in range(R):
                     left = emit.spread(emit.step(a_io[i], k.index, ak))
                     for j in range(J):
                         builder.store(emit.fma(left, right[j], builder.load(sums[i][j])), sums[i][j])
         to = [[emit.step(emit.step(c, i, ci), j, LANES) for j in range(J)] for i in range(R)]
-        with builder.if_then(arguments[9]):
+        with builder.if_then(arguments[10]):
             for i, j in np.ndindex(R, J):
-                builder.store(builder.fadd(builder.load(sums[i][j]), emit.load(to[i][j])), sums[i][j])
+                builder.store(builder.fadd(builder.load(sums[i][j]), emit.load(to[i][j], lanes)), sums[i][j])
         for i, j in np.ndindex(R, J):
-            emit.store(builder.load(sums[i][j]), to[i][j])
+            emit.store(builder.load(sums[i][j]), to[i][j], lanes)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, a, a_at, b, b_at, c, c_at, size, add), generate
+    return types.void(rows, vectors, a, a_at, b, b_at, c, c_at, columns, size, add), generate
 
 
 def _panel(height: int, vectors: int) -> Callable[..., Any]:
-    """`multiply` for `vectors` * LANES columns: tiles of `height` rows, and of one row for those that are left."""
+    """`multiply` for `vectors` * LANES columns: tiles of `height` rows, and of one row for those that are left.
+
+    With vectors=0 it is for `columns`, fewer than LANES.
+    """
 
     @called
-    def panel(a, a_at, b, b_at, c, c_at, rows, size, add):
+    def panel(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
         (a0, ai, ao, ak), (c0, ci), i = a_at, c_at, 0
         while i + height <= rows:
-            _tile(height, vectors, a, (a0 + i * ai, ai, ao, ak), b, b_at, c, (c0 + i * ci, ci), size, add)
+            _tile(height, vectors, a, (a0 + i * ai, ai, ao, ak), b, b_at, c, (c0 + i * ci, ci), columns, size, add)
             i += height
         while i < rows:
-            _tile(1, vectors, a, (a0 + i * ai, ai, ao, ak), b, b_at, c, (c0 + i * ci, ci), size, add)
+            _tile(1, vectors, a, (a0 + i * ai, ai, ao, ak), b, b_at, c, (c0 + i * ci, ci), columns, size, add)
             i += 1
 
     return panel
 
 
-# `multiply` for WIDE, 2 and 1 times LANES columns.
-_wide, _two, _one = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1)
+# `multiply` for WIDE, 2 and 1 times LANES columns, and for fewer.
+_wide, _two, _one, _few = _panel(6, WIDE), _panel(8 if AVX512 else 6, 2), _panel(8, 1), _panel(8, 0)
 long = _panel(1, LONG)  # and for LONG times LANES columns of a single row
 
 
@@ -153,20 +178,23 @@ def multiply(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
     """c_im = sum_o sum_k a_iok b_okm, or with `add` that much more, for i < rows, m < columns, and (o, k) < size.
 
     a, b and c are flat arrays of float32. Where a number lies in them is given by (offset, strides of i, o and k) for
-    a, (offset, strides of o and k) for b, (offset, stride of i) for c; those of m are 1. `columns` is a multiple of
-    LANES.
+    a, (offset, strides of o and k) for b, (offset, stride of i) for c; those of m are 1.
     """
     (b0, bo, bk), (c0, ci), m = b_at, c_at, 0
     while m < columns:
-        if columns - m >= WIDE * LANES:
-            _wide(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
+        left, right, to = columns - m, (b0 + m, bo, bk), (c0 + m, ci)
+        if left >= WIDE * LANES:
+            _wide(a, a_at, b, right, c, to, rows, left, size, add)
             m += WIDE * LANES
-        elif columns - m >= 2 * LANES:
-            _two(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
+        elif left >= 2 * LANES:
+            _two(a, a_at, b, right, c, to, rows, left, size, add)
             m += 2 * LANES
-        else:
-            _one(a, a_at, b, (b0 + m, bo, bk), c, (c0 + m, ci), rows, size, add)
+        elif left >= LANES:
+            _one(a, a_at, b, right, c, to, rows, left, size, add)
             m += LANES
+        else:
+            _few(a, a_at, b, right, c, to, rows, left, size, add)
+            m = columns
 
 
 @intrinsic
