@@ -144,7 +144,7 @@ def test_softmax(dtype, shape, monkeypatch, two_threads):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 2), (5, 10), (300, 3)])
-@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "rows"])
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8", ">i4", "rows"])
 def test_softmax_cross_entropy(dtype, shape, kind):
     z = (20 * rng.standard_normal(shape)).astype(dtype)
     labels = rng.integers(0, shape[1], shape[0])
@@ -165,7 +165,16 @@ def test_softmax_cross_entropy(dtype, shape, kind):
         assert twin(extreme, np.array([1]))[0] == 2e4
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+@needs_numba
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2, 1, 0], [0, 1, 2, 3], [0, 1, 2, 10**9], [0, 1, 2, -1]])
+def test_compiled_code_reads_and_writes_no_row_or_class_that_is_not_there(labels):
+    z = rng.standard_normal((4, 3)).astype("float32")
+    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward"):
+        with pytest.raises(ValueError if len(labels) != 4 else IndexError):
+            fast.TWINS[name](z, np.array(labels))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", ">i4"])
 @pytest.mark.parametrize("values", [[0, 4], [], [5, 1], [1, 200]])
 @pytest.mark.parametrize("few", [0, 64])
 def test_labels_fit(values, dtype, few, monkeypatch):
@@ -263,6 +272,17 @@ def test_normalize(dtype, shape, axes, monkeypatch, two_threads):
             ops.normalize_backward.reference(dy, y, r, axes=axes),
             dtype,
         )
+
+
+@needs_numba
+@pytest.mark.parametrize("axes", [(0,), (1,)])
+def test_a_gradient_of_another_shape_is_not_normalised_beyond_its_end(axes):
+    y, r, *_ = ops.normalize(rng.standard_normal((4, 6)).astype("float32"), axes=axes, epsilon=1e-5)
+    twin, reference = fast.TWINS["normalize_backward"], ops.normalize_backward.reference
+    with pytest.raises(ValueError, match="broadcast"):
+        twin(np.ones((1, 6), "float32"), y, r, axes=axes)
+    dy, one = rng.standard_normal((4, 6)).astype("float32"), r[:1, :1]
+    close(twin(dy, y, one, axes=axes), reference(dy, y, one, axes=axes), "float32")
 
 
 def test_every_twin_has_the_signature_of_its_op():

@@ -17,6 +17,7 @@ __all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_c
 
 LEAST = 1 << 17  # numbers for each thread
 F = np.float32
+OUT_OF_RANGE = "a class number is below 0, or not below the number of columns"
 
 
 @jit(sums=True)
@@ -40,6 +41,8 @@ def _cross_entropy(z, y, p):
             total += p[n, c]
         for c in range(z.shape[1]):
             p[n, c] /= total
+        if y[n] < 0 or y[n] >= z.shape[1]:
+            raise IndexError(OUT_OF_RANGE)
         loss += math.log(total) - (z[n, y[n]] - top)
     return loss / z.shape[0]
 
@@ -50,6 +53,8 @@ def _backward(p, y, dz):
     for n in range(p.shape[0]):
         for c in range(p.shape[1]):
             dz[n, c] = p[n, c] / n_rows
+        if y[n] < 0 or y[n] >= p.shape[1]:
+            raise IndexError(OUT_OF_RANGE)
         dz[n, y[n]] = (p[n, y[n]] - one) / n_rows
 
 
@@ -76,7 +81,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
     """`gpunn.ops.softmax_cross_entropy` for NumPy arrays."""
-    if y.ndim != 1 or z.dtype != F or not plain(z) or not z.size:
+    if z.dtype != F or not plain(z) or not z.size or not _fit_rows(y, z):
         return loss.softmax_cross_entropy(z, y)
     p = np.empty(z.shape, F)
     return F(_cross_entropy(z, y, p)), p
@@ -84,7 +89,7 @@ def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray
 
 def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`gpunn.ops.softmax_cross_entropy_backward` for NumPy arrays."""
-    if y.ndim != 1 or not plain(p):
+    if not plain(p) or not _fit_rows(y, p):
         return loss.softmax_cross_entropy_backward(p, y)
     dz = np.empty(p.shape, p.dtype)
     _backward(p, y, dz)
@@ -93,7 +98,15 @@ def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def labels_fit(labels: np.ndarray, *, classes: int) -> bool:
     """`gpunn.ops.labels_fit` for NumPy arrays."""
-    return _fit(labels, classes)
+    return _fit(labels, classes) if labels.dtype.isnative else loss.labels_fit(labels, classes=classes)
+
+
+def _fit_rows(y: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether y is a class number for each of the rows, of a type that Numba knows: not in another order of bytes.
+
+    Compiled code does not look where an array ends.
+    """
+    return y.shape == rows.shape[:1] and y.dtype.kind in "iu" and y.dtype.isnative
 
 
 TWINS: dict[str, Callable[..., Any]] = {
