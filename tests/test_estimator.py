@@ -626,7 +626,7 @@ def test_frames_have_names():
         (X[0], LABELS, gn.ShapeError, r"Expected 2D array, got 1D array.*Reshape your data"),
         ([[1, 2], [3]], [0, 1], gn.DataError, "X is no array of numbers, nor can it be made one: .*inhomogeneous"),
         (X, [[0], [0, 1]] * 60, gn.DataError, "y is no array of numbers, nor can it be made one: .*inhomogeneous"),
-        (X[:, :, None], LABELS, gn.ShapeError, "Expected 2D array, got 3D array"),
+        (X[:, :, None], LABELS, gn.ShapeError, r"Expected 2D array, got 3D array.*data: X.reshape\(len\(X\), -1\)$"),
         (X[:0], LABELS[:0], gn.DataError, r"0 sample\(s\) \(shape=\(0, 4\)\) while a minimum of 1 is required"),
         (X[:, :0], LABELS, gn.DataError, r"0 feature\(s\) \(shape=\(120, 0\)\) while a minimum of 1 is required"),
         (X, LABELS[:-1], gn.ShapeError, r"X has 120 rows and y is of shape \(119,\)"),
@@ -676,6 +676,11 @@ def test_scores_of_targets_that_do_not_fit_are_named():
         gn.MLPClassifier(**QUICK).fit(X, (X > 0).astype(int)).score(X, LABELS)
     with pytest.raises(gn.ShapeError, match=r"y is of shape \(5, 1\), and the predictions are of shape \(120, 1\)"):
         gn.MLPRegressor(**QUICK).fit(X, NUMBERS).score(X, NUMBERS[:5])
+    clf, codes = gn.MLPClassifier(**QUICK), np.unique(LABELS, return_inverse=True)[1]
+    for fitted, asked in ((LABELS, codes), (codes, LABELS), (LABELS.astype(object), codes)):
+        with pytest.raises(gn.DataError, match=r"y has the class \S+, which is not among the classes \["):
+            clf.fit(X, fitted).score(X, asked)
+    assert clf.score(X, LABELS) == clf.score(X, LABELS.astype(object)) > 0
 
 
 @pytest.mark.parametrize("kind", [*CLASSIFIERS, *REGRESSORS])

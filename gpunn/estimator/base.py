@@ -298,9 +298,12 @@ class Estimator(Parameters):
         self._check_names(feature_names(X), first)
         x = floats(X)
         if len(x.shape) < 2 or (len(x.shape) > 2 and self._flat_rows):
+            mend = "X.reshape(len(X), -1)"
+            if len(x.shape) < 2:
+                mend = "X.reshape(-1, 1) where it is one feature, X.reshape(1, -1) where it is one row"
             raise ShapeError(
-                f"Expected 2D array, got {len(x.shape)}D array of shape {tuple(x.shape)} instead. Reshape your data: "
-                "X.reshape(-1, 1) where it is one feature, X.reshape(1, -1) where it is one row"
+                f"Expected 2D array, got {len(x.shape)}D array of shape {tuple(x.shape)} instead. "
+                f"Reshape your data: {mend}"
             )
         for size, what in ((x.shape[0], "sample(s)"), (math.prod(x.shape[1:]), "feature(s)")):
             if size == 0:
