@@ -239,10 +239,10 @@ def files():
         (4, "file/x: cannot be made: ", "train --out file/x"),
         (4, "full: is not empty; name another with --out", "train --out full"),
         (4, "full: there is no run in this folder", "train --resume full"),
-        (4, "nowhere: there is no run in this folder", "train --resume nowhere"),
-        (4, "file: there is no run in this folder", "evaluate file"),
+        (4, "nowhere: there is no such folder", "train --resume nowhere"),
+        (4, "file: is a file, expected the folder of a run", "evaluate file"),
         (4, "nowhere: there is no such file", "predict nowhere x.png"),
-        (4, "nowhere: there is no run in this folder", "summary --run nowhere"),
+        (4, "nowhere: there is no such folder", "summary --run nowhere"),
         (2, "required: RUN", "plot"),
     ],
 )

@@ -98,6 +98,8 @@ def compare(
     for config in configs:
         make_network(config, data[0])  # what does not fit is found before the first run
     column = "accuracy" if is_classes else "loss"
+    if (out / "comparison.json").exists():
+        raise FileError(f"{out}: holds a comparison already; name another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

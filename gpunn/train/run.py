@@ -342,6 +342,9 @@ def _summarize(
 def run_config(folder: str | Path, more: dict[str, Any] | None = None) -> Config:
     """The config of a run folder, with the options in `more` over it. Raises FileError or OptionError."""
     path = os.path.join(folder, "config.toml")
+    if not os.path.isdir(folder):
+        what = "is a file, expected the folder of a run" if os.path.exists(folder) else "there is no such folder"
+        raise FileError(f"{folder}: {what}")
     if not os.path.isfile(path):
         raise FileError(f"{folder}: there is no run in this folder: it has no config.toml")
     return Config.read(path, more)

@@ -225,7 +225,7 @@ def test_a_run_that_was_stopped_and_has_no_histograms():
 
 
 def test_what_is_not_as_it_was_is_named():
-    with pytest.raises(FileError, match="there is no run in this folder"):
+    with pytest.raises(FileError, match="nowhere: there is no such folder"):
         report("nowhere")
     x, y = RNG.standard_normal((40, 2)), np.arange(40) % 2
     np.savez("d.npz", x=x, y=y)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpunn import cli
-from gpunn.errors import OptionError
+from gpunn.errors import FileError, OptionError
 from gpunn.train.compare import compare, parse_vary
 
 SMALL = {"epochs": 2, "hidden": [16], "device": "cpu"}
@@ -73,6 +73,14 @@ def test_runs_that_diverge_come_last_and_say_so():
     )
     assert [c.diverged for c in ranked] == [0, 1]
     assert any(line.startswith("2") and "diverged" in line for line in lines)
+
+
+def test_a_comparison_that_is_there_is_kept():
+    compare(SMALL, {"lr": [0.01]}, seeds=1, out=Path("out"), say=lambda _: None)
+    before = Path("out/comparison.json").read_bytes()
+    with pytest.raises(FileError, match=r"^out: holds a comparison already; name another folder with --out$"):
+        compare(SMALL, {"lr": [0.02]}, seeds=1, out=Path("out"), say=lambda _: None)
+    assert Path("out/comparison.json").read_bytes() == before
 
 
 def test_quantities_are_ranked_by_their_loss():

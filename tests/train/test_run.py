@@ -510,12 +510,20 @@ def test_a_run_that_lacks_a_file_is_named(name):
             run.open_run("run")
 
 
-@pytest.mark.parametrize("folder", ["nowhere", "file", "empty", "a" * 300])
-def test_a_folder_without_a_run_is_named(folder):
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", "there is no such folder"),
+        ("file", "is a file, expected the folder of a run"),
+        ("empty", "there is no run in this folder"),
+        ("a" * 300, "there is no such folder"),
+    ],
+)
+def test_a_folder_without_a_run_is_named(folder, message):
     Path("file").touch()
     Path("empty").mkdir()
     for use in (resume, run.open_run, run.evaluate):
-        with pytest.raises(FileError, match=f"^{folder}: there is no run in this folder"):
+        with pytest.raises(FileError, match=f"^{folder}: {message}"):
             use(folder)
 
 
