@@ -1,15 +1,42 @@
 """Looking at arguments: each gives the value back, or raises OptionError that names it and what was expected."""
 
 import difflib
+import functools
 import math
 import numbers
 import operator
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "nearest", "number", "pair", "precision", "whole"]
+__all__ = ["instance", "nearest", "number", "pair", "positional", "precision", "shown", "whole"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def shown(value: Any) -> str:
+    """How a message of one line writes a value: what has a shape by its kind and shape."""
+    if isinstance(shape := getattr(value, "shape", None), tuple) and shape:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def positional(most: int, mend: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """For a function that is often called with more than `most` positional arguments: OptionError, with the `mend`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            if len(args) > most:
+                raise OptionError(f"{mend}; got {', '.join(map(shown, args[most:]))} besides")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 def instance(name: str, value: Any, kind: Any) -> Any:
@@ -22,7 +49,7 @@ def instance(name: str, value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
         kinds = " or ".join(each.__name__ for each in getattr(kind, "__args__", (kind,)))
         hint = "; make the object, names are not taken here" if isinstance(value, str) else ""
-        raise OptionError(f"{name} must be an instance of {kinds}, got {value!r}{hint}")
+        raise OptionError(f"{name} must be an instance of {kinds}, got {shown(value)}{hint}")
     return value
 
 
@@ -55,7 +82,7 @@ def number(
         expected = " and ".join(bounds) or "a number"
         if bounds and isinstance(value, str):  # which looks like a number in the message
             expected = f"a number, {expected}"
-        raise OptionError(f"{name} must be {expected}, got {value!r}")
+        raise OptionError(f"{name} must be {expected}, got {shown(value)}")
     return float(value)
 
 
@@ -66,7 +93,7 @@ def whole(name: str, value: Any, *, at_least: int = 0) -> int:
     except TypeError:
         result = None
     if result is None or result < at_least:
-        raise OptionError(f"{name} must be a whole number, {at_least} or more, got {value!r}")
+        raise OptionError(f"{name} must be a whole number, {at_least} or more, got {shown(value)}")
     return result
 
 
@@ -74,7 +101,7 @@ def pair(name: str, value: Any, *, at_least: int = 0) -> tuple[int, int]:
     """(rows, columns) from two whole numbers, or from one that is meant for both."""
     both = value if isinstance(value, list | tuple) else (value, value)
     if len(both) != 2:
-        raise OptionError(f"{name} must be a whole number or two of them, (rows, columns), got {value!r}")
+        raise OptionError(f"{name} must be a whole number or two of them, (rows, columns), got {shown(value)}")
     return whole(name, both[0], at_least=at_least), whole(name, both[1], at_least=at_least)
 
 

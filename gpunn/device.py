@@ -131,9 +131,10 @@ def to_host(x: Any) -> np.ndarray:
                 "make it a NumPy array of numbers, with rows of one length"
             ) from None
     if host.dtype.kind not in _REAL:
+        names = ", or names of classes with numpy.unique(..., return_inverse=True)[1]"
         raise DtypeError(
             f"{type(x).__name__} of {host.dtype} where real numbers are expected; "
-            "convert it, with numpy.asarray(..., float) say"
+            f"convert it, with numpy.asarray(..., float) say{names if host.dtype.kind in 'OSTU' else ''}"
         )
     if not host.dtype.isnative:  # big-endian, from a file; only NumPy computes with that
         host = host.astype(host.dtype.newbyteorder("="))

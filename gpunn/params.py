@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.checks import whole
+from gpunn.checks import shown, whole
 from gpunn.device import Array, Device, device_of, namespace, to_host
 from gpunn.errors import NotInitialised, ShapeError
 from gpunn.init import Initializer, initializer
@@ -37,7 +37,7 @@ class Param:
 
     def __init__(self, shape: tuple[int, ...], init: str | Initializer, *, decay: bool = True) -> None:
         sizes = shape if isinstance(shape, tuple | list) else (shape,)
-        self.shape = tuple(whole(f"a size in the shape {shape}", n, at_least=1) for n in sizes)
+        self.shape = tuple(whole(f"a size in the shape {shown(shape)}", n, at_least=1) for n in sizes)
         self.init = initializer(init)
         self.decay = decay
         self.store: ParamStore | None = None

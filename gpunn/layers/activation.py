@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpunn import ops
-from gpunn.checks import instance, number, whole
+from gpunn.checks import instance, nearest, number, shown, whole
 from gpunn.device import Array
 from gpunn.errors import OptionError, ShapeError
 from gpunn.init import Constant
@@ -269,7 +269,9 @@ def activation(which: str | Layer | type[Layer]) -> Layer:
     if isinstance(which, str) and which in _BY_NAME:
         which = _BY_NAME[which]
     elif not isinstance(which, Layer | type):
-        raise OptionError(f"activation {which!r} is not known; expected one of {', '.join(_BY_NAME)}")
+        raise OptionError(
+            f"activation {shown(which)} is not known; expected one of {', '.join(_BY_NAME)}{nearest(which, _BY_NAME)}"
+        )
     layer = instance("an activation", which, Layer)
     if layer.params():
         raise OptionError(f"{layer!r} has parameters: it is a layer to be put among the others, not an activation")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from gpunn.checks import shown
 from gpunn.device import Array
 from gpunn.errors import OptionError, ShapeError, SpentCache
 from gpunn.layers.activation import ReLU, activation
@@ -34,7 +35,9 @@ class Sequential(Layer):
         for layer in layers:
             if not isinstance(layer, Layer):
                 hint = f"; write {layer.__name__}()" if isinstance(layer, type) else ""
-                raise OptionError(f"{type(self).__name__} takes layers, got {layer!r}{hint}")
+                if isinstance(layer, list | tuple):
+                    hint = f"; write them one after another, or {type(self).__name__}(*layers)"
+                raise OptionError(f"{type(self).__name__} takes layers, got {shown(layer)}{hint}")
             if layer.output is not None:
                 raise OptionError(
                     f"a network with output={type(layer.output).__name__} cannot be a layer of another, which "

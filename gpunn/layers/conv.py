@@ -44,6 +44,8 @@ class Conv2d(Layer):
                     f'Conv2d: padding="same" needs stride 1 and an odd kernel, got {self.stride} and {self.kernel}'
                 )
             padding = self.kernel[0] // 2, self.kernel[1] // 2
+        if isinstance(padding, str):
+            raise OptionError(f"Conv2d: padding must be 'same', a whole number or two of them, got {padding!r}")
         self.padding = pair("Conv2d: padding", padding)
         self.W = Param((*self.kernel, n_in, n_out), init)
         self.b = Param((n_out,), bias_init, decay=False) if bias else None

@@ -1,6 +1,6 @@
 """Several networks asked for one answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gpunn.checks import instance
 from gpunn.device import Array, namespace
@@ -20,7 +20,7 @@ class Ensemble:
     """
 
     def __init__(self, networks: Sequence[Layer], how: str = "mean") -> None:
-        self.networks = [instance("a network", net, Layer) for net in networks]
+        self.networks = [instance("a network", net, Layer) for net in instance("networks", networks, Iterable)]
         if not self.networks:
             raise OptionError("an Ensemble needs at least one network, got none")
         if how not in ("mean", "vote"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gpunn.checks import instance
+from gpunn.checks import positional, shown
 from gpunn.errors import OptionError
 from gpunn.init import Initializer
 from gpunn.layers import (
@@ -29,6 +29,7 @@ _LIKE_RELU = ReLU | LeakyReLU | ELU | GELU | SiLU | Softplus | Mish | HardSwish
 Which = str | Layer | type[Layer]
 
 
+@positional(1, "mlp takes the sizes as one list, all else by name: mlp([64, 30, 10], hidden='tanh')")
 def mlp(
     sizes: Sequence[int],
     *,
@@ -50,9 +51,9 @@ def mlp(
     sizes or a wrong number of activations.
     """
     if not isinstance(sizes, Iterable) or len(sizes := list(sizes)) < 2:
-        raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {sizes!r}")
+        raise OptionError(f"mlp expects at least two sizes, those of the input and of the output, got {shown(sizes)}")
     n_hidden = len(sizes) - 2
-    kinds = [hidden] * n_hidden if isinstance(hidden, str | Layer | type) else instance("hidden", hidden, Sequence)
+    kinds = hidden if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden] * n_hidden
     if len(kinds) != n_hidden:
         raise OptionError(
             f"mlp of sizes {sizes} has {n_hidden} hidden layers but hidden= names {len(kinds)} activations"

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpunn.checks import whole
 from gpunn.data.batches import as_input, rows
-from gpunn.data.dataset import split_rows
+from gpunn.data.dataset import Dataset, split_rows
 from gpunn.data.streamed import Streamed
 from gpunn.device import Array, Device, to_host
 from gpunn.device import device as find_device
@@ -40,10 +40,10 @@ class Loader:
 
     def pair(self, data: Any, loss: Loss, *, times: int = 1, look: bool = True) -> Pair:
         """Inputs and targets, which become those of `loss`; `times` and `look` as in `inputs`."""
-        try:
-            x, y = data
-        except (TypeError, ValueError):
-            raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}") from None
+        pair = tuple(data) if isinstance(data, tuple | list | Dataset) else ()
+        if len(pair) != 2:
+            raise DataError(f"expected data as a pair (X, Y) or a gpunn Dataset, got {type(data).__name__}")
+        x, y = pair
         x = self.inputs(x, y, times=times, look=look)
         n_out = self.outputs(x)
         streamed = isinstance(x, Streamed)
@@ -74,6 +74,8 @@ class Loader:
 
         y are the targets that go with them, and `times` how often there will be all of that.
         """
+        if isinstance(x, Dataset):
+            raise DataError(f"expected inputs X, got {x}, which has targets, too: fit(train), predict(test.x)")
         mapped = isinstance(x, np.memmap)
         if mapped or not self.device.holds(x):
             x = to_host(x)

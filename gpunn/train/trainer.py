@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.checks import instance, number, whole
+from gpunn.checks import instance, number, positional, whole
 from gpunn.data.augment import Augmentation
 from gpunn.data.batches import Batches, rows
 from gpunn.data.streamed import Streamed
@@ -138,6 +138,7 @@ class Trainer:
 
     # --- training
 
+    @positional(2, "fit takes the data as one argument, all else by name: fit((X, y), valid=(Xv, yv), epochs=10)")
     def fit(
         self,
         data: Any,
@@ -170,7 +171,8 @@ class Trainer:
         """
         epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size, at_least=1)
         patience = None if patience is None else whole("patience", patience, at_least=1)
-        listed = [callbacks] if isinstance(callbacks, Callback | type) else callbacks or ()
+        one = isinstance(callbacks, Callback | type)
+        listed = callbacks or () if isinstance(callbacks, Iterable | None) and not one else [callbacks]
         if self._graphs is not None:
             self._graphs.forget_data(data)  # whose memory may be wanted
         (x, y), valid = self._loader.pairs(data, valid, self._loss, self.seed)

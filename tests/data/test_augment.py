@@ -156,3 +156,5 @@ def test_what_is_no_augmentation_is_named():
     assert gn.Batches(x, y, 2, augment=None).augment == []
     with pytest.raises(gn.OptionError, match="an augmentation must be an instance of Callable, got 'x'"):
         gn.Batches(x, y, 2, augment=["x"])
+    with pytest.raises(gn.OptionError, match="an augmentation must be an instance of Callable, got True"):
+        gn.Batches(x, y, 2, augment=True)

@@ -114,6 +114,8 @@ def test_what_is_no_layer_is_named():
         gn.Sequential(gn.Linear(4, 3), gn.ReLU)
     with pytest.raises(gn.OptionError, match="takes layers, got 'relu'"):
         gn.Sequential(gn.Linear(4, 3), "relu")
+    with pytest.raises(gn.OptionError, match=r"got \[Linear\(.*\]; write them .*, or Sequential\(\*layers\)$"):
+        gn.Sequential([gn.Linear(4, 3)])
 
 
 def test_only_the_outermost_network_has_an_output():

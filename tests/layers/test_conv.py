@@ -31,7 +31,10 @@ def test_one_number_stands_for_rows_and_columns():
         ),
         (lambda: gn.Conv2d(1, 1, 3, stride=0), "Conv2d: stride must be a whole number, 1 or more, got 0"),
         (lambda: gn.Conv2d(1, 1, 3, padding=-1), "Conv2d: padding must be a whole number, 0 or more, got -1"),
-        (lambda: gn.Conv2d(1, 1, 3, padding="all"), "Conv2d: padding must be .* got 'all'"),
+        (
+            lambda: gn.Conv2d(1, 1, 3, padding="all"),
+            "Conv2d: padding must be 'same', a whole .*, got 'all'",
+        ),
         (
             lambda: gn.Conv2d(1, 1, 4, padding="same"),
             r'padding="same" needs stride 1 and an odd kernel, got \(1, 1\) and \(4',

@@ -38,6 +38,8 @@ def test_what_is_no_ensemble_is_named():
         gn.Ensemble([gn.Tanh()], how="median")
     with pytest.raises(gn.OptionError, match="a network must be an instance of Layer, got 3"):
         gn.Ensemble([3])
+    with pytest.raises(gn.OptionError, match=r"networks must be an instance of Iterable, got Tanh\(\)"):
+        gn.Ensemble(gn.Tanh())
 
 
 def test_one_output_has_nothing_to_vote_for():

@@ -61,8 +61,15 @@ def test_wrong_sizes_and_counts_are_named():
         gn.mlp([784])
     with pytest.raises(gn.OptionError, match=r"at least two sizes.*got 784"):
         gn.mlp(784)
-    with pytest.raises(gn.OptionError, match="hidden must be an instance of Sequence, got None"):
-        gn.mlp([784, 100, 10], hidden=None)
+    with pytest.raises(gn.OptionError, match=r"takes the sizes as one .*: mlp\(\[64, 30, 10\], .*; got 30, 10 bes"):
+        gn.mlp(784, 30, 10)
+    with pytest.raises(gn.OptionError, match=r"^a size in the shape \(.* 1 or more, got ndarray of shape \(40,\)$"):
+        gn.mlp(np.ones((2, 40)))  # in one line
+    for wrong in (None, np.tanh):
+        with pytest.raises(gn.OptionError, match=f"activation {wrong!r} is not known; expected one of identity"):
+            gn.mlp([784, 100, 10], hidden=wrong)
+    with pytest.raises(gn.OptionError, match=r"activation 'rellu' is not known; .*softmax. Did you mean 'relu'"):
+        gn.mlp([784, 100, 10], hidden="rellu")
     with pytest.raises(gn.OptionError, match="must be a whole number, 1 or more, got 'a'"):
         gn.mlp([784, "a"])
     with pytest.raises(gn.OptionError, match="has 2 hidden layers but hidden= names 1 activations"):

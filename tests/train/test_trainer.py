@@ -1,3 +1,4 @@
+import inspect
 import re
 import sys
 import time
@@ -453,6 +454,10 @@ def with_nan(x):
         (lambda: (X + 1j, LABELS), gn.DtypeError, "complex64 where real numbers are expected"),
         (lambda: ([[1.0, 2.0], [3.0]], LABELS), gn.DtypeError, "not a rectangular array of numbers"),
         (lambda: X, gn.DataError, r"expected data as a pair \(X, Y\) or a gpunn Dataset, got ndarray"),
+        (lambda: X[:2], gn.DataError, "got ndarray"),
+        (lambda: {"x": X, "y": LABELS}, gn.DataError, "got dict"),
+        (lambda: (gn.Dataset(X, LABELS),) * 2, gn.DataError, r"expected inputs X, got Dataset\(.*too: fit\(train\)"),
+        (lambda: (X, LABELS.astype(str)), gn.DtypeError, "names of classes with numpy.unique"),
         (lambda: None, gn.DataError, "got NoneType"),
     ],
 )
@@ -488,7 +493,18 @@ def test_options_out_of_range_are_named(options, message):
         trainer().fit((X, LABELS), **options)
 
 
+def test_arguments_that_go_by_name_are_told_so():
+    message = r"^fit takes the data as one argument, all else by name: fit\(\(X, y\), .*; got "
+    with pytest.raises(gn.OptionError, match=rf"{message}ndarray of shape \(60,\) besides$"):
+        trainer().fit(X, LABELS)
+    with pytest.raises(gn.OptionError, match=f"{message}5, 8 besides$"):
+        trainer().fit((X, LABELS), 5, 8)
+    assert list(inspect.signature(gn.Trainer.fit).parameters)[:3] == ["self", "data", "valid"]
+
+
 def test_a_trainer_takes_a_network():
+    with pytest.raises(gn.OptionError, match=r"an instance of Layer, got ndarray of shape \(60, 4\)$"):
+        gn.Trainer(X, LABELS)
     with pytest.raises(gn.OptionError, match=r"the network to train must be an instance of Layer, got .Linear"):
         gn.Trainer([gn.Linear(4, 3)], device="cpu")
     for wrong in (0, np.nan, np.inf):
@@ -619,6 +635,8 @@ def test_callbacks_may_be_one_or_none_or_a_class():
     assert Count.steps == 3 * 5
     with pytest.raises(gn.OptionError, match="a callback must be an instance of Callback, got 'x'"):
         trainer().fit((X, LABELS), callbacks=["x"])
+    with pytest.raises(gn.OptionError, match="must be an instance of Callback, got <built-in function print>"):
+        trainer().fit((X, LABELS), callbacks=print)
 
     class Fails(gn.Callback):
         def on_start(self, trainer, epochs, batches):
