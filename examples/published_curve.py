@@ -7,8 +7,9 @@ the same batches go through gpunn, in float64, and the same numbers come out.
 
     python examples/published_curve.py [epochs]
 
-GPUNN_DATA_DIR names the folder with mnist/ and nielsen/overfitting.json (four lists of 400: test cost, test images
-right of 10,000, training cost, training images right of 1,000).
+GPUNN_DATA_DIR names the folder with mnist/ and nielsen/overfitting.json, which is fig/overfitting.json of
+https://github.com/mnielsen/neural-networks-and-deep-learning (four lists of 400: test cost, test images right of
+10,000, training cost, training images right of 1,000).
 """
 
 import json
@@ -68,13 +69,15 @@ def run(epochs=400, device="cpu"):
 
 
 def published():
-    path = Path(os.environ["GPUNN_DATA_DIR"]) / "nielsen" / "overfitting.json"
+    path = Path(os.environ.get("GPUNN_DATA_DIR", "")) / "nielsen" / "overfitting.json"
+    if not path.is_file():
+        sys.exit(f"{path}: there is no such file; above this program stands where it is from and where it belongs")
     return list(zip(*json.loads(path.read_text()), strict=True))
 
 
 def main():
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    ours, theirs = run(epochs), published()[:epochs]
+    theirs, ours = published()[:epochs], run(epochs)
     print(f"{'epoch':>5}  {'test cost':>18}  {'published':>18}  {'right':>5}  {'published':>9}")
     for epoch in sorted({0, 1, *range(9, epochs, max(epochs // 10, 1)), epochs - 1} & set(range(epochs))):
         a, b = ours[epoch], theirs[epoch]

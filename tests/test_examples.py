@@ -28,6 +28,17 @@ def test_the_published_curve_comes_back(data_dir):
         assert abs(ours[2] - theirs[2]) < 1e-12
 
 
+def test_without_the_published_curve_nothing_is_trained(tmp_path, monkeypatch):
+    example = load("published_curve")
+    monkeypatch.setattr(example, "run", None)
+    monkeypatch.setattr("sys.argv", ["published_curve.py"])
+    for folder in (str(tmp_path), None):
+        monkeypatch.setenv("GPUNN_DATA_DIR", folder) if folder else monkeypatch.delenv("GPUNN_DATA_DIR")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit, match=r"overfitting.json: there is no such file"):
+            example.main()
+
+
 def test_every_example_is_short_and_is_tested():
     tests = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.py"):

@@ -463,7 +463,7 @@ section { margin-top: 56px; }
 .card { flex: 1 1 120px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 12px 16px; }
 dt { color: var(--soft); font-size: .85rem; }
-dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
 figure { margin: 0 0 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
 .picture { overflow-x: auto; padding: 12px; background: #fff; }
