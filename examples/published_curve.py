@@ -71,7 +71,7 @@ def run(epochs=400, device="cpu"):
 def published():
     path = Path(os.environ.get("GPUNN_DATA_DIR", "")) / "nielsen" / "overfitting.json"
     if not path.is_file():
-        sys.exit(f"{path}: there is no such file; above this program stands where it is from and where it belongs")
+        sys.exit(f"{path}: there is no such file; the first lines of this program say where it is from")
     return list(zip(*json.loads(path.read_text()), strict=True))
 
 

@@ -104,7 +104,7 @@ class Classifier(Estimator):
             y, codes = y[:, 0] if y.shape[1:] == (1,) else y, self.classes_[codes]
         _same_shape(y, codes)
         if isinstance(y.flat[0], str) != isinstance(codes.flat[0], str):  # of which none would be equal
-            raise DataError(f"y has the class {y.flat[0]!r}, which is not among the classes {self.classes_}")
+            raise DataError(f"y has the class {y.tolist()[0]!r}, which is not among the classes {self.classes_}")
         return _share_right(y, codes, row_weights(sample_weight, codes.shape[0]))
 
     def _score(self, outputs: Array, y: np.ndarray, w: np.ndarray | None) -> float:
