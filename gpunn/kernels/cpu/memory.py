@@ -9,6 +9,7 @@ as do all views of its own: a buffer that nobody but this file refers to is free
 """
 
 import math
+import os
 import sys
 import threading
 from typing import Any
@@ -32,7 +33,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < LARGE:
+    if size < LARGE or _lock.locked():  # by this very thread, it may be, if a signal has called it away from here
         return np.empty(shape, dtype)
     with _lock:
         free = [number for number in range(len(_buffers)) if _references(number) == UNUSED]
@@ -59,6 +60,12 @@ def _keep(most: int, free: list[int]) -> bool:
     return kept <= most
 
 
+def _forget() -> None:
+    """In a child process: the thread that held the lock does not live on there."""
+    global _lock
+    _lock = threading.Lock()
+
+
 def _references(number: int) -> int:
     return sys.getrefcount(_buffers[number])
 
@@ -67,3 +74,5 @@ GONE = np.empty(0, np.uint8)
 _buffers.append(np.empty(0, np.uint8))
 UNUSED = _references(0)
 _buffers.clear()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

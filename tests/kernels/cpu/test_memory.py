@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -91,3 +92,25 @@ def test_threads_never_have_the_same_memory():
         thread.join()
     assert not wrong
     assert len(kept()) <= 4
+
+
+def test_who_comes_while_the_buffers_are_being_looked_through_does_not_wait():
+    def ask():
+        arrays.append(empty((500,), "float32"))
+
+    arrays = []
+    thread = threading.Thread(target=ask, daemon=True)
+    with memory._lock:
+        thread.start()
+        thread.join(10)
+        assert arrays[0].flags.owndata
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
+    with memory._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(memory._lock.locked())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
