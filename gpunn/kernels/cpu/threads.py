@@ -4,7 +4,6 @@ NumPy and the functions compiled by Numba let go of Python's lock while they com
 Those that have nothing to do sleep, so that to hand a piece to one takes as long as the system takes to wake it.
 """
 
-import contextlib
 import contextvars
 import functools
 import os
@@ -24,6 +23,8 @@ ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
 
 _announced: set["_Piece"] = set()  # those that wait for a thread; counted up and down they would not survive Ctrl-C
 waiting = np.zeros(1, np.int64)  # how many these are, for compiled code to see
+_limiting: set[object] = set()  # those that divide products of matrices
+_before: list[tuple[Any, int]] = []  # the matrix libraries while they are limited, and how many threads they had
 _counting = threading.RLock()  # what a signal calls may have work divided, too
 
 
@@ -46,19 +47,26 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
         work(slice(0, size))
         return
     length = -(-size // (pieces * align)) * align
-    with _products_on_one_thread if products else contextlib.nullcontext():
-        others = [_Piece(work, slice(start, min(start + length, size))) for start in range(length, size, length)]
+    others = [_Piece(work, slice(start, min(start + length, size))) for start in range(length, size, length)]
+    who = object()
+    try:
+        if products:
+            _limit_products(who)
+        with _counting:
+            _announced.update(others)
+            waiting[0] = len(_announced)
+        for other in others:
+            wake(other)
+        work(slice(0, length))
+    finally:
         try:
-            with _counting:
-                _announced.update(others)
-                waiting[0] = len(_announced)
-            for other in others:
-                wake(other)
-            work(slice(0, length))
-        finally:
             for other in others:
                 other.run()  # here, if no thread has begun it: all may be at work elsewhere
                 other.done.acquire()
+        finally:
+            _limiting.discard(who)  # not in a function: Ctrl-C before its first line, and it would never be done
+            if products:
+                _free_products()
     for other in others:
         if other.error is not None:
             raise other.error
@@ -136,36 +144,30 @@ def _take(pieces: "SimpleQueue[Any]") -> None:
         del piece  # or its arrays would be held until the next one comes
 
 
-class _OneThread:
-    """A context in which the matrix library does each product in the thread that asks for it.
-
-    Several threads may be in it at once: the library is told when the first one enters, and again when the last leaves.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._limit = threading.Lock(), 0, contextlib.ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._limit.enter_context(self._libraries().limit(limits=1, user_api="blas"))
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.close()
-
-    @staticmethod
-    @functools.cache
-    def _libraries() -> Any:
-        from threadpoolctl import ThreadpoolController  # only here: looking for libraries takes milliseconds
-
-        return ThreadpoolController()
+def _limit_products(who: object) -> None:
+    """Have the matrix library do each product in the thread that asks for it, as long as `who` is in `_limiting`."""
+    with _counting:
+        _limiting.add(who)
+        now = [(library, library.get_num_threads()) for library in _libraries()]
+        _before[:] = _before or now  # looked at last: what a signal calls may have limited them meanwhile
+        for library, _ in _before:
+            library.set_num_threads(1)
 
 
-_products_on_one_thread = _OneThread()
+def _free_products() -> None:
+    """Give the matrix library its threads back, unless there is still one in `_limiting`."""
+    with _counting:
+        if not _limiting:
+            for library, number in _before:
+                library.set_num_threads(number)
+            _before.clear()
+
+
+@functools.cache
+def _libraries() -> list[Any]:
+    from threadpoolctl import ThreadpoolController  # only here: looking for libraries takes milliseconds
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _forget() -> None:
@@ -175,7 +177,7 @@ def _forget() -> None:
     _counting = threading.RLock()
     _announced.clear()
     waiting[0] = 0
-    _OneThread.__init__(_products_on_one_thread)
+    _limiting.clear()  # the next one gives the matrix library its threads back
 
 
 if hasattr(os, "register_at_fork"):

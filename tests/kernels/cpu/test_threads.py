@@ -150,7 +150,7 @@ def blas_threads():
 
 
 def test_products_side_by_side_are_done_by_one_thread_each(three):
-    threads._OneThread._libraries.cache_clear()  # other tests may have loaded more libraries
+    threads._libraries.cache_clear()  # other tests may have loaded more libraries
     before, seen = blas_threads(), []
     split(lambda part: seen.append(blas_threads()), 96, 32, products=True)
     assert len(seen) == 3
@@ -160,15 +160,69 @@ def test_products_side_by_side_are_done_by_one_thread_each(three):
     assert seen[-1] == before
 
 
-def test_the_last_of_several_gives_the_matrix_library_its_threads_back():
-    threads._OneThread._libraries.cache_clear()
-    before, inside = blas_threads(), threads._OneThread()
-    inside.__enter__()
-    inside.__enter__()
-    inside.__exit__()
-    assert blas_threads() == {1}
-    inside.__exit__()
+def test_the_last_of_several_gives_the_matrix_library_its_threads_back(three):
+    threads._libraries.cache_clear()
+    before, seen = blas_threads(), []
+
+    def outer(part):
+        split(lambda piece: None, 96, 32, products=True)  # begins and ends meanwhile
+        seen.append(blas_threads())
+
+    split(outer, 96, 32, products=True)
+    assert seen == [{1}] * 3
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_after_an_interrupt_the_matrix_library_has_its_threads_back(nth, three, monkeypatch):
+    class Library:
+        threads = 4
+
+        def get_num_threads(self):
+            return self.threads
+
+        def set_num_threads(self, number):
+            self.threads = number
+            calls.append(number)
+            if len(calls) == nth:
+                raise KeyboardInterrupt
+
+    calls, several = [], [Library(), Library()]
+    monkeypatch.setattr(threads, "_libraries", lambda: several)
+    with pytest.raises(KeyboardInterrupt):
+        split(lambda part: None, 96, 32, products=True)
+    split(lambda part: None, 96, 32, products=True)  # where it came while they were given back
+    assert [library.threads for library in several] == [4, 4]
+    assert not threads._limiting
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_what_a_signal_calls_may_have_products_divided(nth, three, monkeypatch):
+    class Library:
+        threads = 4
+
+        def get_num_threads(self):
+            number = self.threads
+            self.signal()
+            return number
+
+        def set_num_threads(self, number):
+            self.threads = number
+            self.signal()
+
+        def signal(self):
+            calls.append(1)
+            if len(calls) == nth:
+                split(lambda part: None, 96, 32, products=True)
+
+    calls, several = [], [Library(), Library()]
+    monkeypatch.setattr(threads, "_libraries", lambda: several)
+    caller = threading.Thread(target=split, args=(lambda part: None, 96, 32), kwargs={"products": True}, daemon=True)
+    caller.start()
+    caller.join(10)
+    assert not caller.is_alive()
+    assert len(calls) > nth
+    assert [library.threads for library in several] == [4, 4]
 
 
 def test_sums_of_all_pieces(three):
