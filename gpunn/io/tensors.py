@@ -23,7 +23,9 @@ def write_tensors(path: str | Path, kind: str, tensors: Mapping[str, np.ndarray]
     # safetensors 0.8 writes the memory of an array as it lies, which is wrong for all but C order
     contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     try:
-        description = json.dumps({"kind": kind, "format": _FORMAT, "crc32": _checksum(contiguous), **about})
+        about = {"kind": kind, "format": _FORMAT, "crc32": _checksum(contiguous), **about}
+        about = json.loads(json.dumps(about))  # as it will be read
+        description = json.dumps({**about, "about_crc32": _checksum_of(about)})
     except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(
             f"{path}: the description of a {kind} must be made of JSON's types, numbers, text, lists and dicts: {error}"
@@ -53,6 +55,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
     try:
         about = json.loads(metadata["gpunn"])
         found, version = about["kind"], int(about["format"])
+        damaged = about.pop("about_crc32", None) not in (None, _checksum_of(about))  # older files have none
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         hint = f"; {_OF_TORCH}" if any(name.endswith("weight") for name in names) else ""
         raise FileError(
@@ -65,6 +68,8 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], di
             f"{path}: written by a later version of gpunn (format {version}); this one reads up to {_FORMAT}; "
             "update gpunn"
         )
+    if damaged:
+        raise FileError(f"{path}: its description is not that which was written; use another copy")
     if about.get("crc32", _checksum(arrays)) != _checksum(arrays):
         raise FileError(f"{path}: its numbers are not those that were written; use another copy")
     for name, array in arrays.items():
@@ -95,6 +100,10 @@ def _foreign(path: Path) -> str | None:
     except OSError:
         return None
     return next((what for first, what in _FOREIGN.items() if start.startswith(first)), None)
+
+
+def _checksum_of(about: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(about).encode())
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> int:

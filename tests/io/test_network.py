@@ -176,6 +176,7 @@ def altered(path, change):
     data = path.read_bytes()
     head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     description = json.loads(head["__metadata__"]["gpunn"])
+    del description["about_crc32"]
     changed = change(description) or description
     text = changed if isinstance(changed, str) else json.dumps(changed)
     path.write_bytes(save(load(data), metadata={"gpunn": text}))

@@ -153,6 +153,25 @@ def test_numbers_of_any_type_in_a_foreign_file_are_read_or_refused_by_a_file_err
         read_tensors(tmp_path / "a", "thing")
 
 
+def test_a_wrong_bit_anywhere_is_found_or_makes_no_difference(tmp_path):
+    path = tmp_path / "a"
+    write_tensors(path, "thing", {"w": np.arange(3.0)}, {"steps": 100, "history": [{"loss": 0.25}]})
+    whole, (arrays, about) = path.read_bytes(), read_tensors(path, "thing")
+    same = 0
+    for place in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found, description = read_tensors(path, "thing")
+        except FileError:
+            continue
+        assert description == about or damaged.count(b"about_crc32") == 0
+        assert [a.tobytes() for a in found.values()] == [a.tobytes() for a in arrays.values()]
+        same += 1
+    assert same < 150  # in a name, which is for others to look at
+
+
 def test_one_wrong_bit_in_the_numbers_is_found(tmp_path):
     path = tmp_path / "a"
     write_tensors(path, "thing", {"w": np.arange(6.0), "v": np.ones((2, 3), "float32")}, {})
