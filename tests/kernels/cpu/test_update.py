@@ -101,3 +101,13 @@ def test_arrays_that_are_not_of_one_size_are_an_error(twins, name):
         arrays = [np.ones(99 - (i == short), "float32") for i in range(n_arrays)]
         with pytest.raises(ValueError, match="shape"):
             twins[name](*arrays, **CONSTANTS[name])
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_an_array_that_cannot_be_written_to_is_an_error_in_one_line(twins, name):
+    n_arrays = sum(p.kind == p.POSITIONAL_ONLY for p in inspect.signature(getattr(ops, name)).parameters.values())
+    for written in (0, *range(2, n_arrays)):  # the gradient is only read
+        arrays = [np.ones(99, "float32") for _ in range(n_arrays)]
+        arrays[written].flags.writeable = False
+        with pytest.raises(ValueError, match="output array is read-only$"):
+            twins[name](*arrays, **CONSTANTS[name])

@@ -137,6 +137,8 @@ def _twin(name: str) -> Callable[..., None]:
         fit = w.ndim == 1 and plain(w, *arrays)
         for a in arrays:  # a kernel does not look where an array ends
             fit &= a.shape == w.shape
+        for a in (w, *arrays[1:]):  # all but the gradient are written to; where one cannot be, NumPy says so
+            fit &= a.flags.writeable
         if not fit:
             return blocked(w, *arrays, **named)
         c = np.array(constants(**named), dtype=w.dtype)
