@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("numba")
 
 import gpunn
-from gpunn.kernels.cpu import threads
+from gpunn.kernels.cpu import fast, threads
 from gpunn.kernels.cpu.fast import _jit, team, update
 from gpunn.kernels.cpu.threads import split
 
@@ -181,3 +181,19 @@ def test_what_is_compiled_is_not_kept_when_what_it_is_made_of_has_changed(change
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
         names.append(int(done.stdout))
     assert names[0] == _jit.FILES != names[1]
+
+
+def test_what_old_versions_compiled_is_removed_after_a_month(tmp_path):
+    now = time.time()
+    for name, days in {
+        "adam-01234567-9.py311.nbi": 40,
+        "adam-01234567-9.py311.1.nbc": 40,
+        "adam-89abcdef-9.py311.nbi": 20,
+        f"adam-{_jit.FILES:08x}-9.py311.nbi": 40,
+        "adam.cpython-311.pyc": 40,
+    }.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now, now - days * 86400))
+    fast._clear(tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted(["adam-89abcdef-9.py311.nbi", f"adam-{_jit.FILES:08x}-9.py311.nbi", "adam.cpython-311.pyc"])

@@ -5,7 +5,9 @@ float64, stays with it.
 """
 
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from gpunn.kernels.cpu.fast._jit import FILES
 
 __all__ = ["TWINS"]
 
+MONTH = 30 * 86400  # seconds
 TWINS: dict[str, Callable[..., Any]] = (
     activation.TWINS | conv.TWINS | dropout.TWINS | linear.TWINS | loss.TWINS | norm.TWINS | pool.TWINS | update.TWINS
 )
@@ -30,6 +33,16 @@ def _announce() -> None:
             "convolution a quarter of a minute",
             file=sys.stderr,
         )
+        if folder:
+            _clear(Path(folder))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what was compiled for other versions of these files more than a month ago: nobody else ever would."""
+    for file in folder.glob("*.nb[ci]"):
+        with suppress(OSError):  # it is in nobody's way
+            if f"-{FILES:08x}-" not in file.name and file.stat().st_mtime < time.time() - MONTH:
+                file.unlink()
 
 
 _announce()
