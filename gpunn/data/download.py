@@ -8,7 +8,8 @@ import sys
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gpunn.errors import FileError
@@ -51,22 +52,44 @@ def fetch_gzip(name: str, mirrors: Sequence[str], folder: Path, sha256: str, siz
     problems = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for mirror in mirrors:
-            url = mirror + name
-            part = folder / f".{name}.{zlib.crc32(url.encode()):08x}.part"  # mirrors may have compressed it differently
-            problem = _fetch(url, part, sha256, size)
-            if problem is None:
-                publish(part, target)
-                for other in folder.glob(f".{name}.*.part"):
-                    other.unlink(missing_ok=True)
+        with _alone(folder):
+            if target.is_file():  # by now: another process was quicker
                 return target
-            problems.append(f"{url}: {problem}")
+            for mirror in mirrors:
+                url = mirror + name
+                part = folder / f".{name}.{zlib.crc32(url.encode()):08x}.part"  # mirrors may compress it differently
+                problem = _fetch(url, part, sha256, size)
+                if problem is None:
+                    publish(part, target)
+                    for other in folder.glob(f".{name}.*.part"):
+                        other.unlink(missing_ok=True)
+                    return target
+                problems.append(f"{url}: {problem}")
     except OSError as error:
         raise FileError(f"{folder}: cannot be written: {error.strerror or error}; name another folder") from None
     raise FileError(
         f"{name} could not be downloaded: {'; '.join(problems)}. Get it by hand, and name its folder with --data-dir "
         "or GPUNN_DATA_DIR"
     )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until nobody else downloads into this folder, where the system can tell, and keep others waiting."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # closed it would still be held by a child process
+        os.close(handle)
 
 
 def _fetch(url: str, part: Path, sha256: str, size: int) -> str | None:

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import socket
 import threading
+import time
 import zlib
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -237,6 +238,32 @@ def test_a_part_is_continued_by_its_own_mirror_only(tmp_path, mirror):
     assert_fetched(tmp_path, fetch(tmp_path, first, second))
     assert second.ranges == [None]
     assert (tmp_path / NAME).read_bytes() == OTHER_BYTES
+
+
+def test_several_who_need_a_file_at_once_all_get_it(tmp_path, mirror):
+    def slowly(handler, start):
+        handler.send_response(206 if start else 200)
+        handler.send_header("Content-Length", len(GOOD) - start)
+        handler.end_headers()
+        for place in range(start, len(GOOD), 10_000):
+            handler.wfile.write(GOOD[place : place + 10_000])
+            time.sleep(0.005)
+
+    def ask():
+        try:
+            done.append(fetch(tmp_path, mirrors).read_bytes())
+        except FileError as error:
+            done.append(str(error))
+
+    done, mirrors = [], mirror(slowly)
+    several = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in several:
+        thread.start()
+        time.sleep(0.02)  # the second would write over what the first has written, or after it
+    for thread in several:
+        thread.join()
+    assert done == [GOOD] * 3
+    assert mirrors.ranges == [None]
 
 
 def test_the_file_has_its_name_only_when_it_is_whole(tmp_path, mirror):
