@@ -42,8 +42,21 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
 
 
 inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what is called by those
-# The same for what is long: it is not copied into them. Nor can Python call it, so that there is less to compile.
-called: Callable[..., Any] = numba.njit(no_cpython_wrapper=True, **OPTIONS)
+
+
+def called(function: Callable[..., Any] | None = None, *, made_of: Any = None) -> Callable[..., Any]:
+    """`inner` for what is long: it is not copied into its callers. Python cannot call it, so there is less to compile.
+
+    What is compiled is found again by the function's name, its types, and a number that Numba gives in the order of
+    compiling, which is another in every process. Two that different processes have kept on disk can have the same
+    number. So functions made at one place say what each is made of, which their names get a part of: one could be
+    called for the other.
+    """
+    if function is None:
+        return lambda function: called(function, made_of=made_of)
+    if made_of is not None:
+        function.__qualname__ += f"-{zlib.crc32(repr(made_of).encode()):08x}"
+    return numba.njit(function, no_cpython_wrapper=True, **OPTIONS)
 
 
 @inner

@@ -155,7 +155,7 @@ def _panel(height: int, vectors: int) -> Callable[..., Any]:
     With vectors=0 it is for `columns`, fewer than LANES.
     """
 
-    @called
+    @called(made_of=(height, vectors))
     def panel(a, a_at, b, b_at, c, c_at, rows, columns, size, add):
         (a0, ai, ao, ak), (c0, ci), i = a_at, c_at, 0
         while i + height <= rows:
@@ -291,4 +291,4 @@ def sandwich(T: np.ndarray, add: bool = False) -> Callable[..., None]:
 
         return types.void(x, x_at, y, y_at), generate
 
-    return called(lambda x, x_at, y, y_at: transform(x, x_at, y, y_at))
+    return called(lambda x, x_at, y, y_at: transform(x, x_at, y, y_at), made_of=(T.tolist(), add))

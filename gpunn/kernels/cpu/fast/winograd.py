@@ -61,7 +61,7 @@ def _tiles(matrix: np.ndarray, back: bool = False, add: bool = False) -> Callabl
     """
     transform = sandwich(matrix, add)
 
-    @called
+    @called(made_of=(matrix.tolist(), back, add))
     def apply(image, width, values, count, across, channels):
         for tile in range(count):
             corner = OUT * (tile // across * width + tile % across) * channels
