@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "nearest", "number", "pair", "positional", "precision", "shown", "whole"]
+__all__ = ["instance", "nearest", "number", "pair", "positional", "precision", "several", "shown", "whole"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +57,12 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     """The end of a message about a name that is not known: which known one it looks like, if any."""
     near = difflib.get_close_matches(str(name), known, 1)
     return f". Did you mean {near[0]!r}?" if near else ""
+
+
+def several(name: str, value: Any, kind: Any) -> list[Any]:
+    """A list of instances of `kind`, from a single one, from an iterable of them, or from None."""
+    single = isinstance(value, kind) or not isinstance(value, Iterable | None)
+    return [instance(name, each, kind) for each in ([value] if single else value or ())]
 
 
 def number(

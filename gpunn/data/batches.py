@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gpunn.checks import instance, precision, whole
+from gpunn.checks import precision, several, whole
 from gpunn.data.augment import Augmentation
 from gpunn.data.streamed import Streamed
 from gpunn.device import Array, device_of, to_host
@@ -50,8 +50,7 @@ class Batches:
         if len(self._starts(x.shape[0], batch_size, drop_last)) == 0:
             what = f"{x.shape[0]} rows make no batch of {batch_size}" if drop_last else "the data has no rows"
             raise DataError(f"{what}: nothing to train on")
-        listed = augment or () if isinstance(augment, Iterable | None) and not callable(augment) else [augment]
-        self.augment: list[Augmentation] = [instance("an augmentation", change, Callable) for change in listed]
+        self.augment: list[Augmentation] = several("an augmentation", augment, Callable)
         self.image_shape = tuple(image_shape or x.shape[1:])
         if self.augment and (len(self.image_shape) != 3 or math.prod(self.image_shape) != math.prod(x.shape[1:])):
             raise DataError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import ops
-from gpunn.checks import instance, number, positional, whole
+from gpunn.checks import instance, number, positional, several, whole
 from gpunn.data.augment import Augmentation
 from gpunn.data.batches import Batches, rows
 from gpunn.data.streamed import Streamed
@@ -171,8 +171,6 @@ class Trainer:
         """
         epochs, batch_size = whole("epochs", epochs), whole("batch_size", batch_size, at_least=1)
         patience = None if patience is None else whole("patience", patience, at_least=1)
-        one = isinstance(callbacks, Callback | type)
-        listed = callbacks or () if isinstance(callbacks, Iterable | None) and not one else [callbacks]
         if self._graphs is not None:
             self._graphs.forget_data(data)  # whose memory may be wanted
         (x, y), valid = self._loader.pairs(data, valid, self._loss, self.seed)
@@ -190,7 +188,7 @@ class Trainer:
         )
         order = {"rows": x.shape[0], "batch_size": batch_size, "shuffle": bool(shuffle), "drop_last": bool(drop_last)}
         self._check_order(order)
-        callbacks = [instance("a callback", callback, Callback) for callback in [*listed, *_table(verbose)]]
+        callbacks = [*several("a callback", callbacks, Callback), *_table(verbose)]
         self.stop = False
         try:
             for callback in callbacks:

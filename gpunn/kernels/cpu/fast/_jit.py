@@ -47,10 +47,10 @@ inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what i
 def called(function: Callable[..., Any] | None = None, *, made_of: Any = None) -> Callable[..., Any]:
     """`inner` for what is long: it is not copied into its callers. Python cannot call it, so there is less to compile.
 
-    What is compiled is found again by the function's name, its types, and a number that Numba gives in the order of
-    compiling, which is another in every process. Two that different processes have kept on disk can have the same
-    number. So functions made at one place say what each is made of, which their names get a part of: one could be
-    called for the other.
+    Numba finds what is compiled by the function's name, its types, and a number that it gives in the order of
+    compiling: two functions kept on disk by different processes can have the same one. With one name, too, as those
+    made at one place have, one would be called for the other. So these say what they are made of, which goes into the
+    name.
     """
     if function is None:
         return lambda function: called(function, made_of=made_of)

@@ -49,8 +49,8 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     columns = min(COLUMNS, -(-M // PANEL) * PANEL)
     deep = DEPTH if a_transposed else COLUMNS * DEPTH // columns
-    in_order = N > FEW and M > PANEL  # shall b be laid out, although it is not transposed
-    panels = np.empty(deep * columns if b_transposed or in_order else 0, F)
+    laid_out = b_transposed or (N > FEW and M > PANEL)  # else b is read where it lies
+    panels = np.empty(deep * columns if laid_out else 0, F)
     strip = np.empty(ROWS * DEPTH if a_transposed else 0, F)
     for j in range(left, right, COLUMNS):
         end = min(j + COLUMNS, right)
@@ -60,7 +60,7 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
                 panel, width = (m - j) * deep, min(PANEL, end - m)
                 if b_transposed:
                     transpose(b, (m * K + k, K), panels, (panel, PANEL), width, depth)
-                elif in_order:
+                elif laid_out:
                     for n in range(depth):
                         copy(b, (k + n) * M + m, panels, panel + n * PANEL, width)
             for i in range(first, last, ROWS):
@@ -72,7 +72,7 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
                     source, at = strip, (ZERO, ONE, ZERO, np.int64(ROWS))
                 for m in range(j, end, PANEL):
                     factor, factor_at = b, (k * M + m, ZERO, M)
-                    if b_transposed or in_order:
+                    if laid_out:
                         factor, factor_at = panels, ((m - j) * deep, ZERO, np.int64(PANEL))
                     width = min(PANEL, end - m)
                     multiply(source, at, factor, factor_at, c, (i * M + m, M), height, width, (ONE, depth), k > 0)

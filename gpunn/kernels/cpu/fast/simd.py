@@ -68,9 +68,7 @@ class _Emit:
     def first(self, count: Any) -> Any:
         """Which lanes are the first `count`, for `load` and `store`."""
         lanes = ir.VectorType(ir.IntType(64), LANES)
-        one = self.builder.insert_element(ir.Constant(lanes, ir.Undefined), count, ir.Constant(INT, 0))
-        counts = self.builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT, LANES), [0] * LANES))
-        return self.builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), counts)
+        return self.builder.icmp_signed("<", ir.Constant(lanes, list(range(LANES))), self._in_all(count, lanes))
 
     def load(self, address: Any, lanes: Any = None) -> Any:
         """The numbers there; with `lanes` zeros in the others, whose places are not looked at."""
@@ -100,8 +98,12 @@ class _Emit:
 
     def spread(self, address: Any) -> Any:
         """The one number at an address in all lanes of a vector."""
-        none = ir.Constant(VECTOR, ir.Undefined)
-        one = self.builder.insert_element(none, self.builder.load(address), ir.Constant(INT, 0))
+        return self._in_all(self.builder.load(address), VECTOR)
+
+    def _in_all(self, number: Any, kind: Any) -> Any:
+        """A number in all lanes of a vector of this kind."""
+        none = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(none, number, ir.Constant(INT, 0))
         return self.shuffle(one, none, [0] * LANES)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
