@@ -28,7 +28,7 @@ __all__ = ["TWINS", "linear", "linear_backward", "linear_relu", "product"]
 F = np.float32
 SMALL = 1 << 18  # multiplications: those with fewer leave the library's threads asleep
 PANEL = WIDE * LANES  # columns
-DEPTH, COLUMNS = 512, 256  # of b that are laid out anew: 512 KiB, which stays in a core's cache
+DEPTH, CACHE = 512, 1 << 17  # rows, and numbers, of b that are laid out anew: 512 KiB, which stay in a core's cache
 ROWS = 96  # of a, likewise: whole cache lines and whole tiles
 FEW = 8  # rows of c for which b is read where it lies
 SUMS = 1 << 15  # numbers for each thread to add up
@@ -41,19 +41,22 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
     """c = a b + bias, or a^T b, or a b^T, for some columns, or rows, of c; with `relu` max(c, 0).
 
     The numbers of b are laid out in panels, in the order in which they are needed; so are those of a where they are
-    columns. How many of its rows at a time follows from the whole of c, so that all pieces round alike.
+    columns, anew for each set of columns of b: the fewer rows b has, the more columns at a time. How many rows at a
+    time follows from the whole of c, so that all pieces round alike.
     """
     (N, M), K = c.shape, a.shape[0] if a_transposed else a.shape[1]
     piece = np.intp(start), np.intp(stop)
     (first, last), (left, right) = ((0, N), piece) if by_columns else (piece, (0, M))
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
-    columns = min(COLUMNS, -(-M // PANEL) * PANEL)
-    deep = DEPTH if a_transposed else COLUMNS * DEPTH // columns
+    deep = min(DEPTH, K)
+    columns = min(CACHE // deep // PANEL, -(-M // PANEL)) * PANEL
+    if not a_transposed:
+        deep = CACHE // columns
     laid_out = b_transposed or (N > FEW and M > PANEL)  # else b is read where it lies
     panels = np.empty(deep * columns if laid_out else 0, F)
     strip = np.empty(ROWS * DEPTH if a_transposed else 0, F)
-    for j in range(left, right, COLUMNS):
-        end = min(j + COLUMNS, right)
+    for j in range(left, right, columns):
+        end = min(j + columns, right)
         for k in range(0, K, deep):
             depth = min(deep, K - k)
             for m in range(j, end, PANEL):
