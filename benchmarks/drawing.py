@@ -84,15 +84,15 @@ new MutationObserver(() => {
 """
 
 
-def answer_times(page, moves=MOVES):
+def answer_times(page):
     """Milliseconds from the mouse to the answer while loops are drawn."""
     page.js(WATCH)
-    for start in range(0, moves, 60):
+    for start in range(0, MOVES, 60):
         angles = np.linspace(0, 4 * np.pi, 61)
         points = [(140 + (40 + 5 * a) * np.cos(a), 140 + (40 + 5 * a) * np.sin(a)) for a in angles]
         page.mouse("mousePressed", *points[0])
         page.settled()
-        for point in points[1 : 1 + moves - start]:
+        for point in points[1 : 1 + MOVES - start]:
             page.mouse("mouseMoved", *point)
             page.settled()
         page.mouse("mouseReleased", *point)

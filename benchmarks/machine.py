@@ -67,11 +67,11 @@ def rates(device):
     return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
-def best(f, times=10):
-    """The shortest time that f took, after one that does not count."""
+def best(f):
+    """The shortest of ten times that f took, after one that does not count."""
     f()
     seconds = []
-    for _ in range(times):
+    for _ in range(10):
         start = time.perf_counter()
         f()
         seconds.append(time.perf_counter() - start)

@@ -85,14 +85,13 @@ def logarithmic(axes, xs, xlabel, ylabel):
     axes.grid(alpha=0.3)
 
 
-def legend(figure, axes, columns=4):
+def legend(figure, axes):
     entries = {}
     for each in axes:
         for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=min(columns, len(entries)), frameon=False
-    )
+    columns = min(4, len(entries))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def steps(results, Figure):

@@ -73,9 +73,9 @@ def call_time(device: str | Device = "cpu") -> float:
     return _best(device, calls) / 1000
 
 
-def _best(device: Device, f: Callable[[], Any], seconds: float = 0.1) -> float:
+def _best(device: Device, f: Callable[[], Any]) -> float:
     """The shortest time that f takes, of two tries or more; the first also wakes threads and compiles."""
-    best, tries, until = math.inf, 0, time.perf_counter() + seconds
+    best, tries, until = math.inf, 0, time.perf_counter() + 0.1
     while tries < 2 or time.perf_counter() < until:
         device.synchronize()
         begun = time.perf_counter()

@@ -1,7 +1,6 @@
 """Where a network draws the line between classes, on data of two features: a picture, and a film of its training."""
 
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -185,7 +184,5 @@ def _draw(
     axes.set_ylabel(name_of(1, names))
     if title:
         axes.set_title(title, fontsize="medium")
-    figure.legend(
-        loc="outside lower center", ncols=min(8, math.ceil(C)), frameon=False, fontsize="small", title="true class"
-    )
+    figure.legend(loc="outside lower center", ncols=min(8, C), frameon=False, fontsize="small", title="true class")
     return figure

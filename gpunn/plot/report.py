@@ -58,8 +58,8 @@ class Picture:
     name: str
     caption: str
     alt: str
-    png: bytes = b""
-    size: tuple[int, int] = (0, 0)  # in pixels of CSS
+    png: bytes
+    size: tuple[int, int]  # in pixels of CSS
 
 
 def report(folder: str | Path, out: str | Path | None = None, data_dir: str | None = None) -> tuple[Path, list[Path]]:
@@ -320,7 +320,7 @@ def _inside(run: Run) -> Section:
 
 def _page(run: Run, sections: list[Section]) -> str:
     name = Path(run.config.data).name
-    headline, below = _headline(run, name)
+    headline, below = _headline(run)
     cards = "".join(
         f"<div class=card><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in _cards(run)
     )
@@ -345,7 +345,7 @@ def _page(run: Run, sections: list[Section]) -> str:
     )
 
 
-def _headline(run: Run, name: str) -> tuple[str, str]:
+def _headline(run: Run) -> tuple[str, str]:
     n = len(run.test)
     if run.test.classes:
         right = round(run.measured["accuracy"] * n)
@@ -410,8 +410,8 @@ def _table(heads: list[str], rows: Iterable[list[str]], left: int = 0) -> str:
         kinds = ["" if i < left else " class=n" for i in range(len(cells))]
         return "<tr>" + "".join(f"<{tag}{k}>{c}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
 
-    head = f"<thead>{line('th', heads)}</thead>" if any(heads) else ""
-    return f"<div class=wide><table>{head}<tbody>{''.join(line('td', row) for row in rows)}</tbody></table></div>"
+    body = "".join(line("td", row) for row in rows)
+    return f"<div class=wide><table><thead>{line('th', heads)}</thead><tbody>{body}</tbody></table></div>"
 
 
 def _folded(title: str, content: str) -> str:

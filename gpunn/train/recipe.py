@@ -107,9 +107,6 @@ def set_aside(data: Dataset, fraction: float, name: str, seed: int = 0, hint: st
 def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset]:
     """The targets as class numbers from 0, or as they are where they are quantities."""
     y = np.concatenate([train.y, test.y])
-    if y.ndim == 2 and y.shape[1] == 1:
-        train, test = (dataclasses.replace(part, y=part.y[:, 0]) for part in (train, test))
-        return _as_task(train, test, task)
     values = np.unique(y)
     whole = y.ndim == 1 and (y.dtype.kind in "biu" or bool((values == np.round(values)).all()))
     if task == "auto":  # text, or a few whole numbers, each several times over
