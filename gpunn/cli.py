@@ -29,6 +29,7 @@ from gpunn.train.config import Config
 __all__ = ["main"]
 
 _TOLERANCE = 1e-7  # of `gpunn gradcheck`
+_say = functools.partial(print, flush=True)  # for what takes long
 _WITH_RESUME = ("data_dir", "device", "epochs", "patience")  # what may be said again with --resume
 
 
@@ -267,7 +268,7 @@ def _reproduce(
         epochs=None if epochs is None else whole("epochs", epochs, at_least=1),
         quick=quick,
         folder=None if quick else folder,
-        say=lambda line: print(line, flush=True),
+        say=_say,
     )
     return 0
 
@@ -280,16 +281,14 @@ def _compare(vary: list[str], seeds: int, out: str | None, **options: Any) -> in
     given = parse_vary(vary)
     if both := sorted(given.keys() & options.keys()):
         raise OptionError(f"{', '.join(map(_flag, both))} is varied; leave out the option of its own")
-    compare(
-        options, given, seeds=whole("seeds", seeds, at_least=1), out=folder, say=lambda line: print(line, flush=True)
-    )
+    compare(options, given, seeds=whole("seeds", seeds, at_least=1), out=folder, say=_say)
     return 0
 
 
 def _bench(networks: list[str], batch_size: list[int], device: str, seconds: float, out: str | None) -> int:
     from gpunn.bench import bench
 
-    bench(networks, batch_size, device=device, seconds=seconds, out=out, say=lambda line: print(line, flush=True))
+    bench(networks, batch_size, device=device, seconds=seconds, out=out, say=_say)
     return 0
 
 
@@ -387,11 +386,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpunn {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    def add(name: str, command: Callable[..., int], text: str, description: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=description or f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(command=command)
+        return added
 
-    train = commands.add_parser("train", help="train a network and leave a run folder", description=_TRAIN_HELP)
-    train.set_defaults(command=_train)
+    train = add("train", _train, "train a network and leave a run folder", _TRAIN_HELP)
     _add_config(train)
     train.add_argument("--out", metavar="DIR", help="the run folder, new or empty (default: runs/NAME-<time>)")
     train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
@@ -400,20 +400,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--live", action="store_true", help="draw the losses on the terminal while it trains")
     train.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard")
 
-    evaluate = add("evaluate", "measure a run's network on its test data")
-    evaluate.set_defaults(command=_evaluate)
+    evaluate = add("evaluate", _evaluate, "measure a run's network on its test data")
     evaluate.add_argument("run", metavar="RUN", help="a run folder")
     evaluate.add_argument("--device", help="where to compute (default: as the run)")
     evaluate.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    predict = add("predict", "what the network of a run makes of a table or pictures")
-    predict.set_defaults(command=_predict)
+    predict = add("predict", _predict, "what the network of a run makes of a table or pictures")
     predict.add_argument("run", metavar="RUN", help="a run folder, or its model.safetensors")
     predict.add_argument("files", metavar="FILE", nargs="+", help="a table, rows.csv, or pictures, such as digit.png")
     predict.add_argument("--out", metavar="OUT.csv", help="where rows and predictions go (default: shown)")
 
-    draw = add("draw", "a page to draw on, and to watch a network read it")
-    draw.set_defaults(command=_draw)
+    draw = add("draw", _draw, "a page to draw on, and to watch a network read it")
     draw.add_argument("run", metavar="RUN", help="a run folder, or a file that gn.save wrote")
     draw.add_argument(
         "--port",
@@ -425,21 +422,18 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
     draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
 
-    plot = add("plot", "draw a run: pictures, and a report in one HTML file")
-    plot.set_defaults(command=_plot)
+    plot = add("plot", _plot, "draw a run: pictures, and a report in one HTML file")
     plot.add_argument("run", metavar="RUN", help="a run folder")
     plot.add_argument("--out", metavar="DIR", help="where pictures and report go (default: the run folder)")
     plot.add_argument("--data-dir", help="folder with the data (default: as the run)")
 
-    summary = add("summary", "the layers of a network and their sizes")
-    summary.set_defaults(command=_summary)
+    summary = add("summary", _summary, "the layers of a network and their sizes")
     summary.add_argument(
         "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
     )
     _add_config(summary)
 
-    export = add("export", "write a network as a file for other programs")
-    export.set_defaults(command=_export)
+    export = add("export", _export, "write a network as a file for other programs")
     export.add_argument("run", metavar="RUN", help="a run folder, or a .safetensors file of gn.save")
     export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
     export.add_argument("--out", metavar="FILE", help="where to write it (default: beside the network)")
@@ -447,11 +441,9 @@ def _parser() -> argparse.ArgumentParser:
         "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
     )
 
-    gradcheck = add("gradcheck", "check every gradient on every array library that is here")
-    gradcheck.set_defaults(command=_gradcheck)
+    add("gradcheck", _gradcheck, "check every gradient on every array library that is here")
 
-    compare = commands.add_parser("compare", help="try every combination of some options", description=_COMPARE_HELP)
-    compare.set_defaults(command=_compare)
+    compare = add("compare", _compare, "try every combination of some options", _COMPARE_HELP)
     _add_config(compare, leave_out=("seed",))
     compare.add_argument(
         "--vary",
@@ -464,8 +456,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each combination (default: 3)")
     compare.add_argument("--out", metavar="DIR", help="where the results go (default: runs/compare-<time>)")
 
-    reproduce = commands.add_parser("reproduce", help="run published results again", description=_REPRODUCE_HELP)
-    reproduce.set_defaults(command=_reproduce)
+    reproduce = add("reproduce", _reproduce, "run published results again", _REPRODUCE_HELP)
     reproduce.add_argument(
         "ids",
         metavar="ID",
@@ -485,8 +476,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("--table", action="store_true", dest="as_table", help="all results kept, in Markdown")
 
-    bench = commands.add_parser("bench", help="how long training steps take here", description=_BENCH_HELP)
-    bench.set_defaults(command=_bench)
+    bench = add("bench", _bench, "how long training steps take here", _BENCH_HELP)
     bench.add_argument("networks", metavar="NETWORK", nargs="*", help="such as 784-128-10, or cnn (default: a choice)")
     bench.add_argument(
         "--batch-size",
@@ -499,8 +489,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--seconds", type=float, default=0.5, metavar="S", help="for each row (default: %(default)s)")
     bench.add_argument("--json", dest="out", metavar="FILE", help="write the figures to this file, too")
 
-    info = add("info", "devices, versions, how fast this machine is and what slows it down")
-    info.set_defaults(command=_info)
+    info = add("info", _info, "devices, versions, how fast this machine is and what slows it down")
     info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     info.add_argument("--no-measure", action="store_false", dest="measure", help="measure nothing; takes no second")
     return parser
