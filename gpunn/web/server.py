@@ -134,20 +134,19 @@ def app(net: Layer) -> Any:
         assert isinstance(error, HTTPException)
         return PlainTextResponse(error.detail + "\n", error.status_code, error.headers)
 
-    class Headers:
-        """Gives every answer the headers of `_HEADERS`."""
+    def with_headers(app: Any) -> Any:  # an argument that Starlette 0.37 passes by this name
+        """The application, whose every answer has the headers of `_HEADERS`."""
+        more = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 
-        def __init__(self, inner: Any) -> None:
-            self.inner = inner
-
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            async def with_headers(message: Any) -> None:
+        async def answering(scope: Any, receive: Any, send: Any) -> None:
+            async def send_with_more(message: Any) -> None:
                 if message["type"] == "http.response.start":
-                    more = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
                     message = {**message, "headers": [*message["headers"], *more]}
                 await send(message)
 
-            await self.inner(scope, receive, with_headers)
+            await app(scope, receive, send_with_more)
+
+        return answering
 
     return Starlette(
         routes=[
@@ -156,7 +155,7 @@ def app(net: Layer) -> Any:
             *(Route(path, file) for path in _FILES),
         ],
         middleware=[
-            Middleware(Headers),
+            Middleware(with_headers),
             # A page elsewhere can give its own name our address, but not another name to its requests
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
         ],

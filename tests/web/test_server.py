@@ -82,6 +82,13 @@ def test_the_page_itself_may_ask(client):
         assert client.post("/read", content=blot().tobytes(), headers=headers).status_code == 200
 
 
+def test_the_layers_around_the_page_take_it_by_its_name():
+    """As Starlette 0.37, the oldest that is allowed, gives it to them; later ones by its place."""
+    pytest.importorskip("starlette")
+    for around in server.app(network()).user_middleware:
+        assert callable(around.cls(app=lambda: None, **around.kwargs))
+
+
 def test_only_what_is_of_the_page_is_served(client):
     assert client.get("/read").status_code == 405
     assert client.post("/").status_code == 405
