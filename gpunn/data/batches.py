@@ -47,7 +47,9 @@ class Batches:
             raise DataError("the data is a single number, expected arrays with a row for each example")
         if x.shape[0] != y.shape[0]:
             raise DataError(f"{x.shape[0]} inputs but {y.shape[0]} targets: each input needs one")
-        if len(self._starts(x.shape[0], batch_size, drop_last)) == 0:
+        self.x, self.y, self.batch_size = x, y, batch_size
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        if len(self) == 0:
             what = f"{x.shape[0]} rows make no batch of {batch_size}" if drop_last else "the data has no rows"
             raise DataError(f"{what}: nothing to train on")
         self.augment: list[Augmentation] = several("an augmentation", augment, Callable)
@@ -62,20 +64,12 @@ class Batches:
             chunk = min(a.chunk(batch_size) for a in (x, y))
             x.begin(chunk)
             y.begin(chunk)
-        self.x, self.y, self.batch_size = x, y, batch_size
-        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         self.dtype = self.device.dtype(precision(dtype))
-
-    @staticmethod
-    def _starts(n: int, size: int, drop_last: bool) -> range:
-        return range(0, n - size + 1 if drop_last else n, size)
-
-    def _shuffled(self, number: int, n: int) -> Array:
-        return generator(self.seed, "order", number).permutation(n)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return len(self._starts(self.x.shape[0], self.batch_size, self.drop_last))
+        n = self.x.shape[0]
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """The batches (x, y) of epoch `number`, from the one numbered `start`."""
@@ -87,8 +81,11 @@ class Batches:
         """The rows of epoch `number` in their order, as row numbers where the data is; None for as they are."""
         if not self.shuffle:
             return None
-        n, decide = self.x.shape[0], self.shuffle if callable(self.shuffle) else self._shuffled
-        order = decide(number, n)
+        n = self.x.shape[0]
+        if callable(self.shuffle):
+            order = self.shuffle(number, n)
+        else:
+            order = generator(self.seed, "order", number).permutation(n)
         order = to_host(order) if self.streamed else self.device.asarray(order)
         if order.shape != (n,):
             raise DataError(f"the order has shape {tuple(order.shape)}, expected ({n},): the number of each row once")
