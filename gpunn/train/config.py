@@ -167,26 +167,20 @@ _RANGES = {  # at least, and below; whole numbers are those of TOML, of 64 bits
 def _checked(name: str, value: Any, kind: Any) -> Any:
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**63 else math.inf
-    if get_origin(kind) is list:
+    is_list = get_origin(kind) is list
+    if is_list:
         right = isinstance(value, list) and all(type(item) in get_args(kind) for item in value)
     else:
         right = type(value) is kind
     if not right:
-        expected = f"a list of {_IN_WORDS[get_args(kind)[0]][2:]}s" if get_origin(kind) is list else _IN_WORDS[kind]
+        expected = f"a list of {_IN_WORDS[get_args(kind)[0]][2:]}s" if is_list else _IN_WORDS[kind]
         raise OptionError(f"{name} must be {expected}, got {value!r}")
-    for text in value if get_origin(kind) is list else [value]:
-        if isinstance(text, str) and not _is_unicode(text):
-            raise OptionError(f"{name} must be text in Unicode, got {text!r}; rename the file")
+    for text in value if is_list else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:  # the name of a file may be any bytes
+            raise OptionError(f"{name} must be text in Unicode, got {text!r}; rename the file") from None
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether this is text: the name of a file may be any bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _IN_WORDS = {int: "a whole number", float: "a number", str: "a text"}
