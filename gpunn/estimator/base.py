@@ -4,14 +4,13 @@ import copy
 import inspect
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from gpunn import optim
-from gpunn.checks import instance, nearest, number, precision, whole
+from gpunn.checks import instance, nearest, number, precision, several, whole
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DataError, NotInitialised, OptionError, ShapeError
 from gpunn.estimator.given import feature_names, floats, legacy, on_host, row_weights, rows, seed_of, warn
@@ -25,12 +24,9 @@ from gpunn.schedules import Schedule
 from gpunn.train import Callback, History, Trainer
 from gpunn.train.diagnose import refuse_gaps
 from gpunn.train.mean import Mean
+from gpunn.train.recipe import OPTIMIZERS
 
 __all__ = ["Estimator", "Parameters"]
-
-_SOLVERS: dict[str, type[Optimizer]] = {
-    name.lower(): getattr(optim, name) for name in optim.__all__ if name != "Optimizer"
-}
 
 
 class NotFitted(NotInitialised, ValueError, AttributeError):
@@ -207,14 +203,13 @@ class Estimator(Parameters):
         if isinstance(self.solver, str):  # else it has its own
             progress.alpha = self._penalty(w)
         trainer.batch, trainer.losses, trainer.seconds = 0, Mean(), 0.0  # an epoch that was broken off is not taken up
-        given = self.callbacks
         trainer.fit(
             (x, y if w is None else (y, w)),
             epochs=epochs,
             batch_size=size,
             shuffle=Shuffled(rng) if self.shuffle else False,
             verbose=bool(self.verbose),
-            callbacks=[progress, *(given if isinstance(given, Iterable) else () if given is None else (given,))],
+            callbacks=[progress, *several("a callback", self.callbacks, Callback)],
         )
 
     def _run_lbfgs(self, x: Array, y: Any, w: Any, steps: int) -> None:
@@ -257,10 +252,10 @@ class Estimator(Parameters):
             return copy.deepcopy(instance("solver", solver, Optimizer))
         if solver == "lbfgs":
             return SGD(1.0)  # a Trainer has one; no step is taken by it
-        if not isinstance(solver, str) or solver not in _SOLVERS:
-            known = f"{', '.join(_SOLVERS)}, lbfgs, or an Optimizer"
-            raise OptionError(f"solver {solver!r} is not known; expected {known}{nearest(solver, _SOLVERS)}")
-        kind, lr = _SOLVERS[solver], self.learning_rate_init
+        if not isinstance(solver, str) or solver not in OPTIMIZERS:
+            known = f"{', '.join(OPTIMIZERS)}, lbfgs, or an Optimizer"
+            raise OptionError(f"solver {solver!r} is not known; expected {known}{nearest(solver, OPTIMIZERS)}")
+        kind, lr = OPTIMIZERS[solver], self.learning_rate_init
         options: dict[str, Any] = {"lr": lr if callable(lr) else number("learning_rate_init", lr, above=0.0)}
         if kind is SGD:
             options["momentum"] = self.momentum

@@ -16,7 +16,7 @@ from gpunn.io.atomic import write_atomic
 from gpunn.plot import draw_comparison
 from gpunn.train.config import Config
 from gpunn.train.history import History, badness
-from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside
+from gpunn.train.recipe import divided, load_data, make_network, make_trainer
 
 __all__ = ["Choice", "compare", "parse_vary"]
 
@@ -91,12 +91,12 @@ def compare(
     chosen = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
     configs = [Config.of(options | some) for some in chosen]
     where = find_device(configs[0].device, announce=False)
-    data = load_data(configs[0])
-    is_classes = bool(data[0].classes)
+    train, test = load_data(configs[0])
+    is_classes = bool(train.classes)
     if "loss" in vary and not is_classes:
         raise OptionError("--vary loss: the choices are ranked by their loss, and one cannot be ranked by another")
     for config in configs:
-        make_network(config, data[0])  # what does not fit is found before the first run
+        make_network(config, train)  # what does not fit is found before the first run
     column = "accuracy" if is_classes else "loss"
     if (out / "comparison.json").exists():
         raise FileError(f"{out}: holds a comparison already; name another folder with --out")
@@ -110,14 +110,11 @@ def compare(
     for choice, config in zip(choices, configs, strict=True):
         for seed in range(seeds):
             config = dataclasses.replace(config, seed=seed)
-            train, test = data
-            valid = None
-            if config.valid:
-                train, valid = set_aside(train, config.valid, config.data, seed, "; --valid 0 sets none aside")
-            trainer = make_trainer(config, make_network(config, train), train, where)
+            rest, valid = divided(config, train)
+            trainer = make_trainer(config, make_network(config, rest), rest, where)
             try:
                 history = trainer.fit(
-                    train,
+                    rest,
                     valid=valid,
                     epochs=config.epochs,
                     batch_size=config.batch_size,

@@ -18,7 +18,17 @@ from gpunn.models import cnn, lenet, mlp
 from gpunn.train.config import Config
 from gpunn.train.trainer import Trainer
 
-__all__ = ["load_data", "make_loss", "make_network", "make_optimizer", "make_trainer", "set_aside", "task_reason"]
+__all__ = [
+    "OPTIMIZERS",
+    "divided",
+    "load_data",
+    "make_loss",
+    "make_network",
+    "make_optimizer",
+    "make_trainer",
+    "set_aside",
+    "task_reason",
+]
 
 _LOSSES = {
     "softmax": losses.SoftmaxCrossEntropy,
@@ -31,20 +41,9 @@ _LOSSES = {
     "huber": losses.Huber,
     "poisson": losses.PoissonLoss,
 }
-_OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
-    "sgd": optim.SGD,
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "nadam": optim.NAdam,
-    "adamax": optim.Adamax,
-    "rmsprop": optim.RMSprop,
-    "adagrad": optim.Adagrad,
-    "adadelta": optim.Adadelta,
-    "lion": optim.Lion,
-    "muon": optim.Muon,
+OPTIMIZERS: dict[str, type[optim.Optimizer]] = {
+    name.lower(): getattr(optim, name) for name in optim.__all__ if name != "Optimizer"
 }
-
-
 _PICTURES = {"digits": {"box": 8}, "mnist": {"box": 20}}  # how large the digits are in their images; see read_image
 
 
@@ -102,6 +101,13 @@ def set_aside(data: Dataset, fraction: float, name: str, seed: int = 0, hint: st
         return data.split(fraction, seed)
     except DataError as error:
         raise DataError(f"{name}: {error}{hint}") from None
+
+
+def divided(config: Config, train: Dataset) -> tuple[Dataset, Dataset | None]:
+    """(rest, valid): what is trained on, and what the config sets aside to watch progress with, if anything."""
+    if not config.valid:
+        return train, None
+    return set_aside(train, config.valid, config.data, config.seed, "; --valid 0 sets none aside")
 
 
 def _as_task(train: Dataset, test: Dataset, task: str) -> tuple[Dataset, Dataset]:
@@ -227,7 +233,7 @@ def make_optimizer(config: Config, steps: int) -> optim.Optimizer:
     if config.warmup:
         schedule = schedules.Warmup(config.warmup, schedule)
     more: dict[str, Any] = {"momentum": config.momentum} if config.optimizer == "sgd" else {}
-    return _OPTIMIZERS[config.optimizer](schedule, weight_decay=config.weight_decay, **more)
+    return OPTIMIZERS[config.optimizer](schedule, weight_decay=config.weight_decay, **more)
 
 
 def make_trainer(config: Config, net: Layer, train: Dataset, where: Device) -> Trainer:

@@ -29,7 +29,7 @@ from gpunn.train.histograms import Histograms
 from gpunn.train.history import Row
 from gpunn.train.live import LiveChart
 from gpunn.train.precision import computes_in
-from gpunn.train.recipe import load_data, make_network, make_trainer, set_aside, task_reason
+from gpunn.train.recipe import divided, load_data, make_network, make_trainer, task_reason
 from gpunn.train.scores import scores
 from gpunn.train.table import EpochTable
 from gpunn.train.tensorboard import TensorBoard, summary_writer
@@ -153,10 +153,7 @@ def _prepare(
 def _data(config: Config) -> tuple[Dataset, Dataset | None, Dataset]:
     """The data to train on, to watch progress with and to test on."""
     train, test = load_data(config)
-    if not config.valid:
-        return train, None, test
-    rest, valid = set_aside(train, config.valid, config.data, config.seed, "; --valid 0 sets none aside")
-    return rest, valid, test
+    return *divided(config, train), test
 
 
 def _about(config: Config, rest: Dataset) -> list[str]:
