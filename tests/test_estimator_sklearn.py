@@ -25,6 +25,13 @@ VERSION = tuple(map(int, sklearn.__version__.split(".")[:2]))
 X, Y = datasets.load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 Y_NUMBERS = X[:, 3] - X[:, 1] ** 2
+PROBLEMS = {
+    "three classes": Y,
+    "two classes": Y == 1,
+    "labels": np.stack([Y > 0, Y == 1], axis=1).astype(int),
+    "numbers": Y_NUMBERS,
+    "columns": np.stack([Y_NUMBERS, 2.0 * X[:, 2]], axis=1),
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
@@ -110,16 +117,9 @@ def test_the_checks_of_array_libraries_pass_with_dispatch():
 
 @pytest.mark.parametrize("options", [{"solver": "sgd", "alpha": 0.5}, {"solver": "adam"}], ids=["sgd", "adam"])
 @pytest.mark.parametrize("activation", ["tanh", "logistic"])
-@pytest.mark.parametrize("problem", ["three classes", "two classes", "labels", "numbers", "columns"])
-def test_the_numbers_are_scikit_learns(problem, activation, options):
+@pytest.mark.parametrize("y", PROBLEMS.values(), ids=PROBLEMS)
+def test_the_numbers_are_scikit_learns(y, activation, options):
     """The same random_state gives the same initial weights and orders of the rows, and then the same steps."""
-    y = {
-        "three classes": Y,
-        "two classes": Y == 1,
-        "labels": np.stack([Y > 0, Y == 1], axis=1).astype(int),
-        "numbers": Y_NUMBERS,
-        "columns": np.stack([Y_NUMBERS, 2.0 * X[:, 2]], axis=1),
-    }[problem]
     kind = "MLPRegressor" if y.dtype.kind == "f" else "MLPClassifier"
     options = options | {"hidden_layer_sizes": (12, 8), "activation": activation, "batch_size": 64, "max_iter": 20}
     options |= {"learning_rate_init": 0.02, "random_state": 3}
@@ -141,16 +141,11 @@ def test_the_numbers_are_scikit_learns(problem, activation, options):
 
 
 @pytest.mark.parametrize("weights", [None, np.linspace(0.0, 2.0, 150)], ids=["alike", "weights"])
-@pytest.mark.parametrize("problem", ["three classes", "two classes", "labels", "numbers"])
+@pytest.mark.parametrize("problem", [name for name in PROBLEMS if name != "columns"])  # see MLPRegressor
 def test_lbfgs_is_scikit_learns(problem, weights):
     if weights is not None and VERSION < (1, 7):
         pytest.skip("scikit-learn has weights of rows since 1.7")
-    y = {
-        "three classes": Y,
-        "two classes": Y == 1,
-        "labels": np.stack([Y > 0, Y == 1], axis=1).astype(int),
-        "numbers": Y_NUMBERS,
-    }[problem]
+    y = PROBLEMS[problem]
     kind = "MLPRegressor" if y.dtype.kind == "f" else "MLPClassifier"
     options = {"solver": "lbfgs", "hidden_layer_sizes": (6,), "activation": "tanh", "alpha": 0.1, "random_state": 1}
     more = {} if weights is None else {"sample_weight": weights}

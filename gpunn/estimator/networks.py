@@ -162,7 +162,8 @@ class MLPRegressor(Regressor, MLP):
 
     `loss` is "squared_error" (half the square; the gradient is that of its sum over the columns of y, loss_ and
     loss_curve_ have its mean: both as in scikit-learn), "absolute_error", "huber", "poisson" for counts, or a loss of
-    gpunn's. `early_stopping` goes by R^2. All else is as in MLPClassifier, but for classes.
+    gpunn's. `early_stopping` goes by R^2. All else is as in MLPClassifier, but for classes. With "lbfgs" and
+    several columns the weights are others than scikit-learn's, which searches along its gradient by that mean.
     """
 
 
