@@ -14,6 +14,7 @@ Keys are those of a torch.nn.Sequential with one module for each layer, counted 
 import functools
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,15 +188,15 @@ class _Places:
         self.entries: list[_Entry] = []
         self.classes: set[str] = set()
         self._names = {id(entry): name for name, entry in (net.params() | net.buffers()).items()}
-        self.code = self.layer(net, "", "    ")
+        self.code = self.layer(net, "")
         if len(self.shape) not in (1, 3):
             self.refuse(net)
 
-    def layer(self, layer: Layer, prefix: str, indent: str) -> str:
+    def layer(self, layer: Layer, prefix: str) -> str:
         kind = kind_of(layer, _LAYERS, "PyTorch")
         if len(self.shape) not in (1, 3):
             self.refuse(layer)
-        code = _LAYERS[kind](self, layer, prefix, indent)
+        code = _LAYERS[kind](self, layer, prefix)
         shape = layer.output_shape(self.shape)
         assert shape is not None
         self.shape = shape
@@ -223,48 +224,46 @@ def _arrays(net: Layer, shape: Shape | None) -> dict[str, np.ndarray]:
     return {entry.key: entry.to_torch() for entry in _Places(net, shape).entries}
 
 
-# --- each layer: a function of (the walk, the layer, the beginning of its keys, the indentation) that gives its code
+# --- each layer: a function of (the walk, the layer, the beginning of its keys) that gives its code
 
 
-def _module(code: str) -> Callable[[_Places, Any, str, str], str]:
+def _module(code: str) -> Callable[[_Places, Any, str], str]:
     """Of a layer without arrays; {} in the code stands for its attributes."""
-    return lambda p, layer, prefix, indent: code.format(**vars(layer))
+    return lambda p, layer, prefix: code.format(**vars(layer))
 
 
-def _own(code: str) -> Callable[[_Places, Any, str, str], str]:
+def _own(code: str) -> Callable[[_Places, Any, str], str]:
     """The same, of a class that PyTorch has not."""
 
-    def write(p: _Places, layer: Any, prefix: str, indent: str) -> str:
+    def write(p: _Places, layer: Any, prefix: str) -> str:
         p.own(code.partition("(")[0])
         return code.format(**vars(layer))
 
     return write
 
 
-def _sequential(p: _Places, net: layers.Sequential, prefix: str, indent: str) -> str:
+def _sequential(p: _Places, net: layers.Sequential, prefix: str) -> str:
     shape, order = p.shape, p.order
-    inside = indent + "    "
-    lines = [f"{inside}{p.layer(layer, f'{prefix}{i}.', inside)},\n" for i, layer in enumerate(net.layers)]
+    lines = [f"{p.layer(layer, f'{prefix}{i}.')},\n" for i, layer in enumerate(net.layers)]
     name = "nn.Sequential"
     if isinstance(net, layers.Residual):
         name = p.own("Residual")
         if p.order is not order:
             p.refuse(net)
     if net.output is not None:
-        output = p.layer(net.output, "", inside)
-        lines.append(f"{inside}{output},  # makes an answer of the logits; leave it out to train on\n")
+        lines.append(f"{p.layer(net.output, '')},  # makes an answer of the logits; leave it out to train on\n")
     p.shape = shape  # the walk takes the whole network's step from here
-    return f"{name}(\n{''.join(lines)}{indent})"
+    return f"{name}(\n{textwrap.indent(''.join(lines), '    ')})"
 
 
-def _linear(p: _Places, layer: layers.Linear, prefix: str, indent: str) -> str:
+def _linear(p: _Places, layer: layers.Linear, prefix: str) -> str:
     p.put(f"{prefix}weight", layer.W, (1, 0))
     p.put(f"{prefix}bias", layer.b, ordered=False)
     p.order = None
     return f"nn.Linear({layer.n_in}, {layer.n_out}{'' if layer.b else ', bias=False'})"
 
 
-def _conv(p: _Places, layer: layers.Conv2d, prefix: str, indent: str) -> str:
+def _conv(p: _Places, layer: layers.Conv2d, prefix: str) -> str:
     p.put(f"{prefix}weight", layer.W, (3, 2, 0, 1))
     p.put(f"{prefix}bias", layer.b)
     bias = "" if layer.b else ", bias=False"
@@ -272,21 +271,21 @@ def _conv(p: _Places, layer: layers.Conv2d, prefix: str, indent: str) -> str:
     return f"nn.Conv2d({size}, stride={layer.stride}, padding={layer.padding}{bias})"
 
 
-def _flatten(p: _Places, layer: layers.Flatten, prefix: str, indent: str) -> str:
+def _flatten(p: _Places, layer: layers.Flatten, prefix: str) -> str:
     if len(p.shape) == 3:
         places = np.arange(math.prod(p.shape)).reshape(p.shape)
         p.order = np.moveaxis(places, -1, 0).reshape(-1)
     return "nn.Flatten()"
 
 
-def _reshape(p: _Places, layer: layers.Reshape, prefix: str, indent: str) -> str:
+def _reshape(p: _Places, layer: layers.Reshape, prefix: str) -> str:
     if len(p.shape) != 1 or len(layer.shape) != 3 or p.order is not None:
         p.refuse(layer)
     return f"{p.own('ToImage')}{layer.shape}"
 
 
-def _norm(name: str) -> Callable[[_Places, Any, str, str], str]:
-    def write(p: _Places, layer: Any, prefix: str, indent: str) -> str:
+def _norm(name: str) -> Callable[[_Places, Any, str], str]:
+    def write(p: _Places, layer: Any, prefix: str) -> str:
         p.put(f"{prefix}weight", layer.gamma)
         p.put(f"{prefix}bias", layer.beta)
         of_images = len(p.shape) == 3
@@ -303,24 +302,24 @@ def _norm(name: str) -> Callable[[_Places, Any, str, str], str]:
     return write
 
 
-def _prelu(p: _Places, layer: layers.PReLU, prefix: str, indent: str) -> str:
+def _prelu(p: _Places, layer: layers.PReLU, prefix: str) -> str:
     p.put(f"{prefix}weight", layer.a)
     return f"nn.PReLU({layer.n})"
 
 
-def _maxout(p: _Places, layer: layers.Maxout, prefix: str, indent: str) -> str:
+def _maxout(p: _Places, layer: layers.Maxout, prefix: str) -> str:
     if p.order is not None:
         p.refuse(layer)
     return f"{p.own('Maxout')}({layer.pieces})"
 
 
-def _standardize(p: _Places, layer: layers.Standardize, prefix: str, indent: str) -> str:
+def _standardize(p: _Places, layer: layers.Standardize, prefix: str) -> str:
     p.put(f"{prefix}mean", layer.mean)
     p.put(f"{prefix}std", layer.std)
     return f"{p.own('Standardize')}({layer.mean.initial.size})"
 
 
-_LAYERS: dict[type[Layer], Callable[[_Places, Any, str, str], str]] = {
+_LAYERS: dict[type[Layer], Callable[[_Places, Any, str], str]] = {
     layers.AvgPool2d: _module("nn.AvgPool2d({window}, {stride})"),
     layers.BatchNorm: _norm("BatchNorm"),
     layers.Conv2d: _conv,
@@ -371,7 +370,7 @@ def torch_code(net: Layer, *, input_shape: Shape | None = None) -> str:
     first = "import torch\n" if "torch." in classes else ""
     return (
         f"{_FIRST_LINE}\n\n{first}from torch import nn\n\n\n{classes}"
-        f'def network():\n    """Takes (N, {takes})."""\n    return {places.code}\n'
+        f'def network():\n    """Takes (N, {takes})."""\n{textwrap.indent(f"return {places.code}", "    ")}\n'
     )
 
 
