@@ -153,24 +153,24 @@ def make_network(config: Config, train: Dataset) -> Sequential:
     brings numbers around 0 to their mean and standard deviation; for counts, to the logarithm of their mean. Raises
     OptionError for a convolutional network where the rows are no images, or are too small ones.
     """
-    net = Sequential(*_layers(config, train), output=make_loss(config, train).output)
+    layers, output = _layers(config, train), make_loss(config, train).output
     white = 1.0 if train.x.dtype == np.uint8 else float(train.x.max())  # bytes the trainer divides by 255
     if train.image_shape is None:
         of_x = Standardize.of(train.x)
         if train.table is not None:  # the 1s and 0s of categories stay
             is_number = train.table.is_number
             of_x = Standardize(of_x.mean.initial * is_number, np.where(is_number, of_x.std.initial, 1.0))
-        net = Sequential(of_x, *net.layers, output=net.output)
+        layers = [of_x, *layers]
     elif white > 1.0:
         scale = np.full(train.x.shape[1], white)
-        net = Sequential(Standardize(0 * scale, scale), *net.layers, output=net.output)
+        layers = [Standardize(0 * scale, scale), *layers]
     if not train.classes:
         of_y = Standardize.of(train.y.reshape(len(train), -1).astype(np.float64))
         mean, std = of_y.mean.initial, of_y.std.initial
         if config.loss == "poisson":
             mean, std = np.log(np.maximum(mean, 1e-3)), np.ones_like(mean)
-        back = Standardize(-mean / std, 1.0 / std)  # (z + mean / std) / (1 / std) = z std + mean
-        net = Sequential(*net.layers, back, output=net.output)
+        layers.append(Standardize(-mean / std, 1.0 / std))  # (z + mean / std) / (1 / std) = z std + mean
+    net = Sequential(*layers, output=output)
     net.about = {"classes": list(train.classes)}
     if train.image_shape is not None:
         net.about |= {"image_shape": list(train.image_shape), "white": white, **_PICTURES.get(config.data, {})}
