@@ -256,10 +256,9 @@ def read_csv(
     made = [column.inputs(whole) for column in features]
     y, classes = found[answer].answers(whole)
     table = Table(file.names[answer], tuple(column for column, _ in made))
-    notes = [
-        f"the first line is taken for names, though {_shown(name)} looks like a value"
-        for name in [name for name in file.names if file.named and _is_number(name)][:1]
-    ]
+    notes = []
+    if file.named and (values := [name for name in file.names if _is_number(name)]):
+        notes.append(f"the first line is taken for names, though {_shown(values[0])} looks like a value")
     notes += [f"{column.name} left out, which has no name and only counts the rows" for column in counters]
     if lost := int(np.sum(~whole)):
         notes.append(f"{lost:,} of {len(whole):,} rows left out, as a cell is missing in them")

@@ -61,7 +61,9 @@ def weights(
     the outermost 0.5 % go beyond. Colour images are shown in their colours, grey where a weight is 0. Otherwise it is
     one picture, a row for each unit and a column for each input, which has the name that `net.about` has for it.
     """
-    layer = _first(net, Linear)
+    layer = next((each for _, each in net.walk() if isinstance(each, Linear)), None)
+    if layer is None:
+        raise OptionError("this network has no Linear layer, and so no weights of one to draw")
     W = to_host(layer.W.value).T  # (units, inputs)
     shape = tuple(image_shape or net.about.get("image_shape") or ())
     if shape and math.prod(shape) != W.shape[1]:
@@ -346,13 +348,6 @@ def _names(net: Layer, n: int) -> list[str]:
     """The names of the n inputs, which a network has that was trained on a table; otherwise none."""
     names = Table.of(net.about["table"]).inputs if "table" in net.about else ()
     return [name_of(i, names, 30) for i in range(n)] if len(names) == n else []
-
-
-def _first(net: Layer, kind: type[Layer]) -> Any:
-    found = next((layer for _, layer in net.walk() if isinstance(layer, kind)), None)
-    if found is None:
-        raise OptionError(f"this network has no {kind.__name__} layer, and so no weights of one to draw")
-    return found
 
 
 def _top(values: np.ndarray) -> float:
