@@ -11,6 +11,7 @@ import pytest
 import gpunn as gn
 from gpunn.data.files import read_idx, read_npz
 from gpunn.errors import DataError, FileError
+from tests.data.damage import mutations, written
 
 CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 
@@ -21,21 +22,6 @@ def header(dtype: str, *shape: int) -> bytes:
 
 def idx(array: np.ndarray) -> bytes:
     return header(array.dtype.name, *array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
-
-
-def written(path: Path, data: bytes | str) -> Path:
-    path.unlink(missing_ok=True)  # quicker than emptying it, which some file systems answer by a flush
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def mutations(data: bytes, count: int, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        changed = bytearray(data)
-        for place in rng.integers(0, len(data), rng.integers(1, 5)):
-            changed[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)])
-        yield bytes(changed[: rng.integers(len(data) + 1)] if rng.random() < 0.3 else changed)
 
 
 # --- IDX

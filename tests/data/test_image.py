@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from benchmarks.drawing import redrawn
 from gpunn.data.datasets import mnist
 from gpunn.data.image import read_image
 from gpunn.errors import FileError
@@ -197,17 +198,6 @@ def test_a_damaged_picture_is_read_or_refused_by_a_file_error(tmp_path, kind):
 
 
 # --- does it serve its purpose?
-
-
-def redrawn(image, rng):
-    """A digit of MNIST at a random size and place, white on black, 280 x 280."""
-    ys, xs = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    ink = Image.fromarray(image[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1])
-    scale = 280 * rng.uniform(0.35, 0.95) / max(ink.size)
-    ink = ink.resize([max(1, round(side * scale)) for side in ink.size], Image.Resampling.BICUBIC)
-    canvas = Image.new("L", (280, 280))
-    canvas.paste(ink, tuple(int(rng.integers(0, 281 - side)) for side in ink.size))
-    return np.asarray(canvas)
 
 
 def test_drawings_are_told_apart_as_well_as_the_images_of_mnist(tmp_path, data_dir):

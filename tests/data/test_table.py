@@ -1,17 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from gpunn.data.table import Column, Table, fill_missing, read_csv, read_rows
 from gpunn.errors import DataError, FileError, GpunnError, OptionError
-
-
-def written(path: Path, data: bytes | str) -> Path:
-    path.unlink(missing_ok=True)  # quicker than emptying it, which some file systems answer by a flush
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
+from tests.data.damage import mutations, written
 
 # --- a table of numbers
 
@@ -149,12 +141,8 @@ def test_csv_files_and_columns_that_are_not_there_are_named(tmp_path):
 
 def test_a_mutated_csv_is_read_or_refused_by_a_gpunn_error(tmp_path):
     path, refused = tmp_path / "a.csv", []
-    rng, data = np.random.default_rng(0), b'a,"b\n c",d\n1,-2.5e3,cat\n"4",5,dog\n\n6,7,"c""at"\n'
-    for _ in range(1000):
-        changed = bytearray(data)
-        for place in rng.integers(0, len(data), rng.integers(1, 5)):
-            changed[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.integers(256)])
-        written(path, bytes(changed[: rng.integers(len(data) + 1)] if rng.random() < 0.3 else changed))
+    for changed in mutations(b'a,"b\n c",d\n1,-2.5e3,cat\n"4",5,dog\n\n6,7,"c""at"\n', 1000):
+        written(path, changed)
         try:
             table = read_csv(path, missing="keep")
             filled, _ = fill_missing(table, table)
