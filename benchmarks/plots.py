@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from benchmarks.report import product_rate, title
 
 __all__ = ["crossing", "draw"]
@@ -57,7 +59,8 @@ def curve(rows, name):
     """(batch sizes, medians, lower and upper quartiles) of a peer, where it did the same work."""
     there = [row for row in rows if row["peers"].get(name, {}).get("same_work")]
     figures = [row["peers"][name] for row in there]
-    return [row["workload"]["batch"] for row in there], *([f[k] for f in figures] for k in ("median", "q1", "q3"))
+    times = (np.array([f[key] for f in figures]) for key in ("median", "q1", "q3"))
+    return [row["workload"]["batch"] for row in there], *times
 
 
 def peers_in(rows):
@@ -105,11 +108,8 @@ def steps(results, Figure):
             xs, median, q1, q3 = curve(rows, name)
             if not xs:
                 continue
-            rates = [1 / t for t in median]
-            bars = [
-                [r - 1 / t for r, t in zip(rates, q3, strict=True)],
-                [1 / t - r for r, t in zip(rates, q1, strict=True)],
-            ]
+            rates = 1 / median
+            bars = [rates - 1 / q3, 1 / q1 - rates]
             axes.errorbar(xs, rates, bars, capsize=2, markersize=6, linewidth=1.4, **style(name))
         axes.set_title(network)
         logarithmic(axes, [r["workload"]["batch"] for r in rows], "batch size", "training steps per second")

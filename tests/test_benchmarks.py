@@ -338,18 +338,8 @@ def test_a_whole_run_writes_its_files(monkeypatch, tmp_path, capsys):
         command, "rates", lambda device: {"product_flops": 1e9, "copy_bytes": 1e9} if device == "cpu" else {}
     )
     monkeypatch.setattr(command, "draw", lambda results, folder: [])
-    arguments = [
-        "--only",
-        "mlp",
-        "--peers",
-        "numpy,gpunn,gpunn-cuda",
-        "--device",
-        "cpu",
-        "--quick",
-        "--out",
-        str(tmp_path),
-    ]
-    command.main(arguments)
+    arguments = ["--only", "mlp", "--peers", "numpy,gpunn,gpunn-cuda", "--device", "cpu", "--quick"]
+    command.main([*arguments, "--out", str(tmp_path)])
     written = json.loads((tmp_path / "suite.json").read_text())
     assert written["rows"][0]["peers"].keys() == {"numpy", "gpunn"}
     assert written["machine"]["versions"]["numpy"]
