@@ -241,19 +241,6 @@ def test_a_description_that_makes_no_network_is_a_file_error(tmp_path, kind):
     assert peak < 2_000_000
 
 
-def test_other_files_are_named_with_what_they_are(tmp_path):
-    (tmp_path / "net").write_bytes(save({"a": np.zeros(3)}))
-    with pytest.raises(
-        FileError, match="a safetensors file that gpunn did not write; it lacks the description of a netw"
-    ):
-        gn.load(tmp_path / "net")
-    (tmp_path / "net").write_text("no network")
-    with pytest.raises(FileError, match="net: not a safetensors file, or a damaged one: "):
-        gn.load(tmp_path / "net")
-    with pytest.raises(FileError, match="none: there is no such file"):
-        gn.load(tmp_path / "none")
-
-
 def test_a_mutated_file_is_loaded_or_refused_by_a_file_error(tmp_path):
     path, rng, refused = altered(tmp_path / "net", lambda d: d), np.random.default_rng(0), []
     data = path.read_bytes()
