@@ -127,7 +127,7 @@ class _Csv:
         _, first = next(self._rows(), (0, []))
         if not first:
             raise DataError(f"{path}: the file is empty")
-        self.named = not all(_is_number(cell) for cell in first[:-1] or first)  # the last may be the name of a class
+        self.named = any(_number(cell) is None for cell in first[:-1] or first)  # the last may be the name of a class
         names = [" ".join(cell.split()) for cell in first] if self.named else [""] * len(first)
         self.nameless = [not name and self.named for name in names]
         self.names = [name or ("column " if self.named else "") + str(i) for i, name in enumerate(names, start=1)]
@@ -171,18 +171,12 @@ class _Csv:
         raise DataError(f"{self.path}: {many} column is called {_shown(name)}; the columns are {listed}{hint}")
 
 
-def _number(cell: str) -> float:
-    if "_" in cell:  # Python's own 1_000 is a name here, not a number
-        raise ValueError(cell)
-    return float(cell)
-
-
-def _is_number(cell: str) -> bool:
+def _number(cell: str) -> float | None:
+    """The number in a cell, None where it is text."""
     try:
-        _number(cell)
+        return None if "_" in cell else float(cell)  # Python's own 1_000 is a name here, not a number
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_missing(cell: str) -> bool:
@@ -257,7 +251,7 @@ def read_csv(
     y, classes = found[answer].answers(whole)
     table = Table(file.names[answer], tuple(column for column, _ in made))
     notes = []
-    if file.named and (values := [name for name in file.names if _is_number(name)]):
+    if file.named and (values := [name for name in file.names if _number(name) is not None]):
         notes.append(f"the first line is taken for names, though {_shown(values[0])} looks like a value")
     notes += [f"{column.name} left out, which has no name and only counts the rows" for column in counters]
     if lost := int(np.sum(~whole)):
@@ -292,15 +286,11 @@ class _Cells:
 
     def add(self, line: int, cell: str) -> None:
         """Read the next cell."""
-        try:
-            value = _number(cell)
-            limit = sys.float_info.max if self.is_target else LARGEST
-            what = "number" if abs(value) <= limit else "too large"
-        except ValueError:
-            value, what = math.nan, "text"
-        if value != value and _is_missing(cell):
+        value, limit = _number(cell), sys.float_info.max if self.is_target else LARGEST
+        what = "text" if value is None else "number" if abs(value) <= limit else "too large"
+        if what != "number" and _is_missing(cell):
             what = "missing"
-        self.numbers.append(value)
+        self.numbers.append(math.nan if value is None else value)
         self._count[what] += 1
         self._first.setdefault(what, (line, cell))
 
@@ -464,8 +454,8 @@ def _value(cell: str, where: str) -> float:
     """The number in a cell, NaN where it is missing."""
     if _is_missing(cell):
         return math.nan
-    value = _number(cell) if _is_number(cell) else math.nan
-    if not abs(value) <= LARGEST:
-        expected = "a number" + (f" up to {LARGEST:g}" if _is_number(cell) else "")
+    value = _number(cell)
+    if value is None or not abs(value) <= LARGEST:
+        expected = "a number" + ("" if value is None else f" up to {LARGEST:g}")
         raise DataError(f"{where} holds {_shown(cell)}, expected {expected}; correct it, or leave the cell empty")
     return value
