@@ -41,6 +41,7 @@ __all__ = [
     "kind_of",
     "library",
     "samples",
+    "told_shape",
     "verdict",
     "verified",
 ]
@@ -83,7 +84,7 @@ def input_shape(net: Layer, given: tuple[int, ...] | None = None) -> tuple[int, 
         sizes = given if isinstance(given, list | tuple) else (given,)
         shape: tuple[int, ...] | None = tuple(whole("input_shape", size, at_least=1) for size in sizes)
     else:
-        shape = _told_shape(net)
+        shape = told_shape(net)
     if shape is None:
         raise OptionError(
             "the first layers do not tell the shape of the network's input: give input_shape=(height, width, "
@@ -113,7 +114,8 @@ def _leaves(net: Layer) -> list[Layer]:
     return [layer for _, layer in net.walk() if not layer.children()]
 
 
-def _told_shape(net: Layer) -> tuple[int, ...] | None:
+def told_shape(net: Layer) -> tuple[int, ...] | None:
+    """The shape of one input, as the first layers and `net.about` tell it; None where they do not."""
     for layer in _leaves(net):
         if isinstance(layer, Linear):
             return (layer.n_in,)

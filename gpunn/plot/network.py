@@ -15,17 +15,8 @@ from gpunn.data.batches import as_input
 from gpunn.data.table import Table
 from gpunn.device import to_host
 from gpunn.errors import OptionError, ShapeError
-from gpunn.layers import (
-    Conv2d,
-    Identity,
-    Layer,
-    Linear,
-    Reshape,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Standardize,
-)
+from gpunn.io.foreign import told_shape
+from gpunn.layers import Conv2d, Identity, Layer, Linear, Sigmoid, Softmax
 from gpunn.layers.steps import SILENT, steps
 from gpunn.plot.answers import as_picture
 from gpunn.plot.style import (
@@ -240,7 +231,7 @@ def diagram(net: Layer, *, input_shape: Sequence[int] | None = None, path: str |
     layers, below them the parameters they learn. A network that does not begin with a Linear layer is told the shape of
     one input by `input_shape`, or by the "image_shape" in `net.about`; sizes that are not known are shown as "?".
     """
-    stages = _stages(net, tuple(input_shape) if input_shape is not None else _input_shape(net))
+    stages = _stages(net, tuple(input_shape) if input_shape is not None else told_shape(net))
     edges = len(stages) - 1
     per_row = min(edges, 6) or 1
     rows = -(-edges // per_row) or 1
@@ -265,20 +256,6 @@ def diagram(net: Layer, *, input_shape: Sequence[int] | None = None, path: str |
 
 
 Shape = tuple[int, ...] | None
-
-
-def _input_shape(net: Layer) -> Shape:
-    """The shape of one input, where the network says so: by its first layer that has one."""
-    for layer in net.layers if isinstance(net, Sequential) else [net]:
-        if isinstance(layer, Linear):
-            return (layer.n_in,)
-        if isinstance(layer, Standardize):
-            return layer.output_shape(None)
-        if isinstance(layer, Conv2d):
-            return tuple(net.about["image_shape"]) if "image_shape" in net.about else None
-        if isinstance(layer, Reshape):
-            return (math.prod(layer.shape),)
-    return None
 
 
 def _stages(net: Layer, shape: Shape) -> list[tuple[Shape, list[str], int]]:

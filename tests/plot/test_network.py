@@ -187,6 +187,23 @@ def test_any_network_has_a_diagram(net):
     png(gn.plot.diagram(net))
 
 
+@pytest.mark.parametrize(
+    ("first", "about", "shape"),
+    [
+        (gn.Sequential(gn.Linear(4, 9), gn.ReLU()), {}, "4"),
+        (gn.MaxPool2d(2), {"image_shape": [6, 6, 1]}, "6 x 6 x 1"),
+        (gn.Conv2d(1, 1, 3), {}, "?"),
+    ],
+    ids=["layers within a layer", "an image", "not said"],
+)
+def test_the_diagram_begins_with_what_the_first_layer_takes(first, about, shape):
+    net = gn.Sequential(first, gn.Flatten(), gn.Linear(9, 2))
+    net.about = about
+    said = [text.get_text() for text in gn.plot.diagram(net).axes[0].texts]
+    assert shape in said
+    assert "2" in said
+
+
 def on_a_table(columns):
     net = gn.mlp([sum(column.width for column in columns), 3, 2]).init()
     net.about = {"table": Table("y", tuple(columns)).about()}
