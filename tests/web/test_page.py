@@ -59,7 +59,6 @@ const [image, left, top, side] = arguments; // each pixel becomes a dot of as mu
 strokes = image.flatMap((row, i) => row.map((value, j) => ({
   width: side * Math.sqrt(value * 4 / Math.PI), points: [[left + (j + 0.5) * side, top + (i + 0.5) * side]]
 }))).filter((stroke) => stroke.width > 0);
-redraw();
 changed();
 """
 

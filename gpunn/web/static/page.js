@@ -26,7 +26,6 @@ function begin(x, y) {
 
 function goOn(points) {
   stroke.points.push(...points);
-  redraw();
   changed();
 }
 
@@ -38,14 +37,12 @@ function undo() {
   end();
   if (strokes.length) strokes.pop();
   else [strokes, cleared] = [cleared, []];
-  redraw();
   changed();
 }
 
 function clear() {
   end();
   if (strokes.length) [strokes, cleared] = [[], strokes];
-  redraw();
   changed();
 }
 
@@ -189,6 +186,7 @@ let asking = false;
 let last = null; // the last answer, to be painted again in other colours
 
 async function changed() {
+  redraw();
   version += 1;
   $("undo").disabled = !strokes.length && !cleared.length;
   $("clear").disabled = !strokes.length;
