@@ -15,8 +15,8 @@ from gpunn.data.batches import as_input
 from gpunn.data.table import Table
 from gpunn.device import to_host
 from gpunn.errors import OptionError, ShapeError
-from gpunn.io.foreign import told_shape
-from gpunn.layers import Conv2d, Identity, Layer, Linear, Sigmoid, Softmax
+from gpunn.io.foreign import gives_probabilities, told_shape
+from gpunn.layers import Conv2d, Identity, Layer, Linear
 from gpunn.layers.steps import SILENT, steps
 from gpunn.plot.answers import as_picture
 from gpunn.plot.style import (
@@ -163,7 +163,7 @@ def activations(
         _step(axes, name, values, shape if first else (), _names(net, values.size) if first else [])
     axes = grid[len(passed)]
     axes.set_axis_on()
-    _bars(axes, answer.reshape(-1), classes, probabilities=isinstance(net.output, Softmax | Sigmoid))
+    _bars(axes, answer.reshape(-1), classes, probabilities=gives_probabilities(net))
     return finish(figure, path)
 
 

@@ -131,6 +131,12 @@ def test_answers_of_one_number_and_of_many(n_out):
     np.testing.assert_allclose(sorted(bar.get_width() for bar in axes.patches), p, rtol=1e-6)
 
 
+def test_probabilities_of_a_last_layer_are_probabilities():
+    net = gn.Sequential(gn.Linear(3, 2), gn.Softmax()).init()
+    (axes,) = (axes for axes in gn.plot.activations(net, np.ones(3)).axes if axes.get_title().startswith("answer"))
+    assert axes.get_title().endswith("%")
+
+
 def test_a_deep_network_is_thinned_and_another_than_a_sequence_is_one_step():
     deep = gn.mlp([4] + [3] * 30 + [2], output="softmax").init()
     assert len(gn.plot.activations(deep, np.ones(4)).axes) == 12
