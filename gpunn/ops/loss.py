@@ -71,8 +71,8 @@ def labels_fit(labels: Array, *, classes: int) -> bool:
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, ch. 3, eq. 80).
 
-    y may be class numbers (N,), which stand for rows of 0 and 1. log p is taken directly, never as the logarithm of p.
-    Saves p.
+    y may be class numbers (N,), which stand for rows of 0 and 1; for one that is not there NumPy's twins raise an
+    IndexError, and elsewhere it is a row of 0. log p is taken directly, never as the logarithm of p. Saves p.
     """
     xp, log_p = namespace(z), _log_softmax(z)
     return xp.sum(_as_rows(y, z) * log_p) / -z.shape[0], xp.exp(log_p)

@@ -10,6 +10,7 @@ from gpunn import ops
 from gpunn.kernels.cpu import loss
 from gpunn.kernels.cpu.fast._jit import jit, plain
 from gpunn.kernels.cpu.fast.exp import exp
+from gpunn.kernels.cpu.loss import OUT_OF_RANGE
 from gpunn.kernels.cpu.threads import split
 from gpunn.ops._op import reference
 
@@ -17,7 +18,6 @@ __all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_c
 
 LEAST = 1 << 17  # numbers for each thread
 F = np.float32
-OUT_OF_RANGE = "a class number is below 0, or not below the number of columns"
 
 
 @jit(sums=True)
