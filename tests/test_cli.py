@@ -292,11 +292,8 @@ def test_a_damaged_run_is_named(gpunn_, name, content):
     path.write_bytes(content)
     line = ("train", "--resume", "run") if name == "checkpoint.safetensors" else ("summary", "--run", "run")
     code, _, err = gpunn_(*line)
-    if (name, content) == ("config.toml", b""):  # which is all defaults
-        assert code == 0
-    else:
-        assert (code, len(err)) == (4, 1)
-        assert err[0].startswith(f"gpunn: error: {path}: ")
+    assert (code, len(err)) == (4, 1)
+    assert err[0].startswith(f"gpunn: error: {path}: ")
 
 
 # --- a run, afterwards

@@ -127,14 +127,21 @@ class Config:
         return cls(**(suited | options))
 
     @classmethod
-    def read(cls, path: str | Path, more: dict[str, Any] | None = None) -> "Config":
-        """The config in a TOML file, with the options in `more` over it. Raises FileError or OptionError."""
+    def read(cls, path: str | Path, more: dict[str, Any] | None = None, *, of_run: bool = False) -> "Config":
+        """The config in a TOML file, with the options in `more` over it. Raises FileError or OptionError.
+
+        `of_run`: the file must be what `to_toml` wrote, from its first option to its last, not any choice of options.
+        """
         try:
             options = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or not meant to be read
             raise FileError(f"{path}: not a TOML file: {error}") from None
+        if of_run and not {"data", "dtype"} <= options.keys():
+            raise FileError(
+                f"{path}: not the whole config of a run, which goes from data = ... to dtype = ...; use another copy"
+            )
         try:
             return cls.of(options | (more or {}))
         except OptionError as error:

@@ -344,7 +344,7 @@ def run_config(folder: str | Path, more: dict[str, Any] | None = None) -> Config
         raise FileError(f"{folder}: {what}")
     if not os.path.isfile(path):
         raise FileError(f"{folder}: there is no run in this folder: it has no config.toml")
-    return Config.read(path, more)
+    return Config.read(path, more, of_run=True)
 
 
 def open_run(folder: str | Path) -> tuple[Config, Layer]:

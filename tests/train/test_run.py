@@ -418,6 +418,18 @@ def test_a_run_that_was_ended_before_its_first_checkpoint_begins_again():
     assert not list(Path("part").glob(".*"))
 
 
+@pytest.mark.parametrize("options", [0, 1, 10, -1])
+def test_options_that_config_toml_lacks_are_not_made_up(options):
+    train()
+    path = Path("run/config.toml")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:options]))
+    Path("run/checkpoint.safetensors").unlink()
+    Path("run/model.safetensors").unlink()
+    for use in (resume, run.open_run, run.evaluate):
+        with pytest.raises(FileError, match=r"config\.toml: not the whole config of a run"):
+            use("run")
+
+
 def test_what_a_killed_process_left_does_not_take_the_folder():
     Path("run").mkdir()
     Path("run/.config.toml.xyz.gpunn-tmp").touch()
