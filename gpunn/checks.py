@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from gpunn.errors import OptionError
 
-__all__ = ["instance", "nearest", "number", "pair", "positional", "precision", "several", "shown", "whole"]
+__all__ = ["counted", "instance", "nearest", "number", "pair", "positional", "precision", "several", "shown", "whole"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +22,11 @@ def shown(value: Any) -> str:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def counted(n: int, noun: str) -> str:
+    """How a message writes a number of things: 1 row, 2,000 rows."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def positional(most: int, mend: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

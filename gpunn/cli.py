@@ -154,6 +154,7 @@ def _predict_pictures(net: Any, files: list[str]) -> int:
 
 
 def _predict_table(run: str, net: Any, files: list[str], out: str | None) -> int:
+    from gpunn.checks import counted
     from gpunn.data.table import Table
     from gpunn.io.atomic import write_atomic
     from gpunn.train.predict import predict_csv
@@ -172,7 +173,7 @@ def _predict_table(run: str, net: Any, files: list[str], out: str | None) -> int
         print(text, end="")
     else:
         write_atomic(out, text)
-        print(f"{rows:,} rows with their predictions in {out}")
+        print(f"{counted(rows, 'row')} with predictions in {out}")
     return 0
 
 
@@ -293,6 +294,7 @@ def _bench(networks: list[str], batch_size: list[int], device: str, seconds: flo
 
 
 def _info(as_json: bool, measure: bool) -> int:
+    from gpunn.checks import counted
     from gpunn.environment import information
     from gpunn.machine import advice, call_time, rates
     from gpunn.processors import usable_processors
@@ -321,7 +323,7 @@ def _info(as_json: bool, measure: bool) -> int:
     print("matrix products (BLAS)")
     for library in found["blas"]:
         kernel = library["kernel"] or "not told"
-        print(f"  {library['library']} {library['version']}, kernel {kernel}, {library['threads']} threads")
+        print(f"  {library['library']} {library['version']}, kernel {kernel}, {counted(library['threads'], 'thread')}")
     if not found["blas"]:
         print("  none that tells of itself")
     print("compiled twins (Numba, the extra fast)")

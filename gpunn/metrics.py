@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunn.checks import whole
+from gpunn.checks import counted, whole
 from gpunn.device import to_host
 from gpunn.errors import DataError, OptionError, ShapeError
 
@@ -160,7 +160,9 @@ def auc(x: Any, y: Any) -> float:
     if a.ndim != 1 or a.shape != b.shape:
         raise ShapeError(f"x and y must be of one shape (K,), got {a.shape} and {b.shape}")
     if len(a) < 2 or np.diff(a).min() < 0.0 < np.diff(a).max():
-        raise DataError(f"x of {len(a)} points is short or turns back: an area needs two points or more, sorted by x")
+        raise DataError(
+            f"x of {counted(len(a), 'point')} is short or turns back: an area needs two points or more, sorted by x"
+        )
     return float(np.trapezoid(b, a)) * (1.0 if a[-1] >= a[0] else -1.0)
 
 

@@ -263,7 +263,7 @@ def test_networks_that_do_not_fit_are_named(net, error, message):
     with pytest.raises(error, match=message):
         gn.NetClassifier(net, **QUICK).fit(X, LABELS)
     if error is gn.ShapeError and "outputs" in message:
-        with pytest.raises(error, match="has 5 outputs, and y has 1 numbers a row"):
+        with pytest.raises(error, match="has 5 outputs, and y has 1 number a row"):
             gn.NetRegressor(net, **QUICK).fit(X, NUMBERS)
 
 

@@ -370,7 +370,7 @@ def test_an_area_needs_points_in_order():
         [0, 2, 1],
         [0, 1, 2],
     )
-    refused(gn.DataError, "x of 1 points is short", m.auc, [0], [0])
+    refused(gn.DataError, "x of 1 point is short", m.auc, [0], [0])
     refused(gn.DataError, "x contains inf in row 1", m.auc, [0, np.inf], [0, 1])
     refused(gn.ShapeError, r"x and y must be of one shape \(K,\), got \(2,\) and \(3,\)", m.auc, [0, 1], [0, 1, 2])
     refused(gn.ShapeError, r"of one shape \(K,\), got \(2, 2\)", m.auc, P, P)

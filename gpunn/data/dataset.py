@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.checks import counted
 from gpunn.device import device_of, namespace, to_host
 from gpunn.errors import DataError
 from gpunn.rng import generator
@@ -76,8 +77,8 @@ def split_rows(n: int, fraction: float, seed: int) -> tuple[Any, Any]:
     size = round(fraction * n) if 0 < fraction < 1 else 0
     if not 0 < size < n:
         raise DataError(
-            f"a part of {fraction:g} of {n} rows cannot be set aside: name a fraction between 0 and 1 that leaves at "
-            "least one row on each side"
+            f"a part of {fraction:g} of {counted(n, 'row')} cannot be set aside: name a fraction between 0 and 1 that "
+            "leaves at least one row on each side"
         )
     order = generator(seed, "split").permutation(n)
     return order[size:], order[:size]

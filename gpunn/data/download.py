@@ -103,7 +103,8 @@ def _fetch(url: str, part: Path, sha256: str, size: int) -> str | None:
         try:
             resumed, ended = _download(url, part, limit)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return " ".join(str(error).split()) or type(error).__name__
+            cause = getattr(error, "reason", error)  # of the system, in the error that urllib makes of it
+            return " ".join(str(getattr(cause, "strerror", None) or error).split()) or type(error).__name__
         try:
             problem = _wrong_contents(part, sha256, size)
         except EOFError:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunn.checks import counted
 from gpunn.data.dataset import Dataset
 from gpunn.errors import DataError, FileError, OptionError
 
@@ -140,7 +141,7 @@ class _Csv:
         for line, cells in rows:
             if len(cells) != len(self.names):
                 expected = f"expected {len(self.names)} as in the first line; quote a cell with a separator in it"
-                raise DataError(f"{self.path}, line {line}: {len(cells)} cells, {expected}")
+                raise DataError(f"{self.path}, line {line}: {counted(len(cells), 'cell')}, {expected}")
             yield line, [cell.strip() for cell in cells]
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunn.checks import instance, nearest, number
+from gpunn.checks import counted, instance, nearest, number
 from gpunn.device import Array, device_of, namespace, to_host
 from gpunn.errors import DataError, LossMismatch, OptionError, ShapeError
 from gpunn.estimator.base import Estimator
@@ -270,7 +270,9 @@ class Regressor(Estimator):
 
     def _check_outputs(self, n_out: int, loss: Loss) -> None:
         if n_out != self._n_out(loss):
-            raise ShapeError(f"the network has {n_out} outputs, and y has {self._n_out(loss)} numbers a row")
+            raise ShapeError(
+                f"the network has {counted(n_out, 'output')}, and y has {counted(self._n_out(loss), 'number')} a row"
+            )
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import RegressorTags

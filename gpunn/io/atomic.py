@@ -19,6 +19,8 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
     path = Path(path)
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{_MARK}"
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("it is a device or a pipe, whose place a file would take")
         try:
             with temporary.open("xb") as stream:
                 stream.write(data.encode() if isinstance(data, str) else data)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from gpunn.checks import counted
 from gpunn.device import Array, device
 from gpunn.errors import DataError, ShapeError
 from gpunn.layers.base import Layer, Shape
@@ -53,11 +54,11 @@ class Standardize(Layer):
     def output_shape(self, shape: Shape | None) -> Shape:
         own = self.mean.initial.shape
         if shape is not None and shape != own:
-            raise ShapeError(f"Standardize of {own[0]} features cannot take inputs of shape {shape}")
+            raise ShapeError(f"Standardize of {counted(own[0], 'feature')} cannot take inputs of shape {shape}")
         return own
 
     def config(self) -> dict[str, Any]:
         return {name: getattr(self, name).initial.tolist() for name in ("mean", "std")}
 
     def __repr__(self) -> str:
-        return f"Standardize({self.mean.initial.size} features)"
+        return f"Standardize({counted(self.mean.initial.size, 'feature')})"

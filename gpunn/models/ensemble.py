@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from gpunn.checks import instance
+from gpunn.checks import counted, instance
 from gpunn.device import Array, namespace
 from gpunn.errors import OptionError, ShapeError
 from gpunn.layers import Layer
@@ -42,4 +42,4 @@ class Ensemble:
         return one_hot(namespace(answer).argmax(answer, axis=1), answer)
 
     def __repr__(self) -> str:
-        return f"Ensemble({len(self.networks)} networks, how={self.how!r})"
+        return f"Ensemble({counted(len(self.networks), 'network')}, how={self.how!r})"

@@ -65,16 +65,15 @@ def draw_curves(history: History, path: str | Path) -> bool:
 def draw_comparison(curves: Mapping[str, Sequence[History]], path: str | Path) -> bool:
     """Draw the validation curve of each choice, the mean over its seeds in a band from the lowest to the highest.
 
-    `curves` are the histories of a choice, one for each seed. Without validation data it is the training loss. Returns
-    whether there was something to draw with.
+    `curves` are the histories of a choice, one for each seed. Without validation data for all of them it is the
+    training loss. Those of no epochs are left out. Returns whether there was something to draw, and to draw with.
     """
+    curves = {name: histories for name, histories in curves.items() if all(map(len, histories))}
     if not curves or not can_draw():
         return False
-    first = next(iter(curves.values()))[0]
+    shared = set.intersection(*(set(history.columns) for histories in curves.values() for history in histories))
     names = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy", "loss": "training loss"}
-    columns = [c for c in names if c in first.columns and (c != "loss" or "valid_loss" not in first.columns)]
-    if not columns:
-        return False
+    columns = [c for c in names if c in shared and (c != "loss" or "valid_loss" not in shared)]
     figure = new_figure(5.5 * len(columns), 4.2 + 0.12 * len(curves))
     panels = figure.subplots(1, len(columns), squeeze=False)[0]
     for axes, column in zip(panels, columns, strict=True):

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gpunn import metrics
+from gpunn.checks import counted
 from gpunn.data import Dataset
 from gpunn.device import to_host
 from gpunn.errors import FileError, GpunnError
@@ -118,7 +120,10 @@ def _read_history(path: Path) -> History:
         if rows and (missing := {"epoch", "loss", "seconds"} - rows[0].keys()):
             raise ValueError(f"there is no column {min(missing)}")
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise FileError(f"{path}: cannot be read as the history of a run: {error}; use another copy") from None
+        anew = f"gpunn train --resume {shlex.quote(str(path.parent))} writes it anew"
+        if isinstance(error, OSError):
+            raise FileError(f"{path.parent}: history.csv cannot be read: {error.strerror}; {anew}") from None
+        raise FileError(f"{path}: cannot be read as the history of a run: {error}; {anew}") from None
     return History(rows)
 
 
@@ -389,7 +394,9 @@ def _environment(run: Run) -> list[list[str]]:
     rows = [("device", f"{summary.get('device')}: {summary.get('device_reason')}"), ("dtype", summary.get("dtype"))]
     rows += list(summary.get("versions", {}).items())
     for each in summary.get("blas", []):
-        rows.append(("BLAS", f"{each['library']} {each['version']}, {each['kernel']}, {each['threads']} threads"))
+        rows.append(
+            ("BLAS", f"{each['library']} {each['version']}, {each['kernel']}, {counted(each['threads'], 'thread')}")
+        )
     return [[escape(str(name)), escape(str(value))] for name, value in rows]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
 
+from gpunn.checks import counted
 from gpunn.device import device as find_device
 from gpunn.environment import blas, versions
 from gpunn.errors import Diverged, FileError, OptionError
@@ -105,7 +106,7 @@ def compare(
     except OSError as error:
         raise FileError(f"{out}: cannot be made: {error.strerror}; name another folder with --out") from None
     say(f"device   {where.name}: {where.reason}")
-    say(f"data     {configs[0].data}; {len(chosen)} combinations, {seeds} seed{'s' if seeds > 1 else ''} each")
+    say(f"data     {configs[0].data}; {counted(len(chosen), 'combination')}, {counted(seeds, 'seed')} each")
     choices = [Choice(some, [], [], []) for some in chosen]
     for choice, config in zip(choices, configs, strict=True):
         for seed in range(seeds):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from gpunn.checks import counted
 from gpunn.errors import OptionError
 
 __all__ = ["History"]
@@ -64,4 +65,4 @@ class History:
         return out.getvalue()
 
     def __repr__(self) -> str:
-        return f"History({len(self)} epochs: {', '.join(self.columns)})"
+        return f"History({counted(len(self), 'epoch')}: {', '.join(self.columns)})"

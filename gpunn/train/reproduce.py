@@ -503,7 +503,9 @@ class Result:
             )
         except FileNotFoundError:
             return cls(name, [])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror}; name another folder with --out") from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FileError(f"{path}: not a result of gpunn reproduce ({error}); remove it, and run it again") from None
 
     def write(self, folder: Path) -> None:

@@ -79,7 +79,8 @@ def train(
         folder = Path(resume)
         _go_on(folder, trainer, config, len(rest))
         done = f"{trainer.epoch} of {config.epochs} epochs done"
-        say(f"folder   {folder}, {done}{f' and {trainer.batch} batches' if trainer.batch else ''}")
+        more = f" and {trainer.batch} batch{'es' if trainer.batch > 1 else ''}" if trainer.batch else ""
+        say(f"folder   {folder}, {done}{more}")
         if trainer.epoch >= config.epochs:
             say(f"note     nothing is left to train; --epochs with more than {trainer.epoch} goes on")
     write_atomic(folder / "config.toml", config.to_toml())

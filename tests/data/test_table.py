@@ -73,7 +73,7 @@ LONG = "w" * 100_000
         ("a|b\n1|2\n", "only one column, 'a|b'"),
         ("a,b,b\n1,2,3\n", "more than one column is called 'b'; the columns are a, b, b"),
         ("a,b\n1,2\n1,2,3\n", "line 3: 3 cells, expected 2 as in the first line; quote a cell with a sep"),
-        ("a,b\n1,2\n\n1\n", "line 4: 1 cells, expected 2"),
+        ("a,b\n1,2\n\n1\n", "line 4: 1 cell, expected 2"),
         (
             "a,b\n1,2\n,3\n",
             "line 3: column 'a' is empty; remove the row or fill it in, or choose --missing mean or drop",

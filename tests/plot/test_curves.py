@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from gpunn.plot import draw_curves
+from gpunn.plot import draw_comparison, draw_curves
 from gpunn.train import History
 
 image = pytest.importorskip("PIL.Image")
@@ -43,6 +43,24 @@ def test_the_curves_are_drawn(tmp_path, history, panels, colours):
     for colour in colours:
         assert (drawn == colour).all(axis=2).sum() > 50
     assert list(tmp_path.rglob("*c.png*")) == [tmp_path / "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("histories", "panels"),
+    [
+        ([epochs(VALID, VALID), epochs(VALID)], 2),
+        ([epochs(VALID), epochs(LOSS)], 1),
+        ([History(), epochs(VALID)], 2),
+        ([epochs(VALID), History()], 2),
+    ],
+    ids=["validation", "only some have validation", "none", "some have no epochs"],
+)
+def test_choices_are_drawn_side_by_side(tmp_path, monkeypatch, histories, panels):
+    drawn = []
+    monkeypatch.setattr(sys.modules[draw_comparison.__module__], "finish", lambda figure, path: drawn.append(figure))
+    assert draw_comparison({f"choice {i}": [history] * 2 for i, history in enumerate(histories)}, tmp_path / "c.png")
+    assert len(drawn[0].axes) == panels
+    assert [len(axes.lines) for axes in drawn[0].axes] == [sum(len(history) > 0 for history in histories)] * panels
 
 
 def test_of_no_epochs_there_is_no_picture(tmp_path):

@@ -241,6 +241,12 @@ def test_what_is_not_as_it_was_is_named():
         Path("run/history.csv").write_text(content)
         with pytest.raises(FileError, match=r"run/history\.csv: cannot be read as the history"):
             report("run")
+    Path("run/history.csv").unlink()
+    with pytest.raises(FileError, match=r"^run: history\.csv cannot be read: No such file") as error:
+        report("run")
+    command = str(error.value).split("; ")[1].removesuffix(" writes it anew")
+    assert main(command.split()[1:]) == 0
+    assert Path("run/history.csv").exists()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -115,6 +115,12 @@ def test_what_does_not_fit_is_found_before_the_first_run(tmp_path):
         compare(SMALL | {"data": "d.npz"}, {"loss": ["mse", "mae"]}, seeds=1, out=Path("out"), say=said.append)
 
 
+def test_one_combination_is_told_as_one():
+    said = []
+    compare(SMALL | {"epochs": 0}, {"init": ["he"]}, seeds=1, out=Path("out"), say=said.append)
+    assert said[1] == "data     digits; 1 combination, 1 seed each"
+
+
 def test_no_epochs_are_compared_without_a_picture():
     ranked = compare(SMALL | {"epochs": 0}, {"init": ["he", "normal"]}, seeds=1, out=Path("out"), say=lambda _: None)
     assert len(ranked) == 2

@@ -22,6 +22,7 @@ def test_columns_and_rows():
     assert history[-1] is ROWS[2]
     assert list(history) == history.rows == ROWS
     assert repr(history) == "History(3 epochs: epoch, loss, valid_accuracy)"
+    assert repr(History(ROWS[:1])).startswith("History(1 epoch: ")
 
 
 def test_an_unknown_column_is_named():

@@ -193,6 +193,8 @@ def test_the_command_lists_runs_and_names_what_it_does_not_know(monkeypatch, tmp
     (tmp_path / "nielsen-overfit.json").write_text("[1]")
     assert cli.main(["reproduce", *out]) == 4
     assert "nielsen-overfit.json: not a result of gpunn reproduce" in capsys.readouterr().err
+    assert cli.main(["reproduce", "--table", "--out", str(tmp_path / "nielsen-overfit.json")]) == 4
+    assert "cannot be read: Not a directory; name another folder with --out" in capsys.readouterr().err
 
 
 def test_the_readme_has_the_table_of_the_results_kept():
