@@ -28,6 +28,7 @@ from gpunn.kernels.cuda.constants import constants_of, placed
 from gpunn.kernels.cuda.graph import Graph, Tables
 from gpunn.kernels.cuda.twins import gather
 from gpunn.layers import Layer
+from gpunn.train.loader import Pair
 
 if TYPE_CHECKING:
     from gpunn.train.trainer import Trainer
@@ -39,7 +40,6 @@ TABLE = 50  # steps whose numbers are sent to the device at a time
 MOST = 8  # graphs of one trainer: batches of still other shapes are taken as usual
 
 Key = tuple[Any, ...]
-Pair = tuple[Array, Array]
 
 
 class Graphs:

@@ -19,7 +19,7 @@ from gpunn.processors import usable_processors
 __all__ = ["LINE", "enough", "split", "summed", "threads", "waiting", "wake"]
 
 LINE = 16  # numbers of float32 in a cache line: pieces begin whole ones after the start
-ENOUGH = 1 << 22  # multiplications in matrix products: about 40 us
+ENOUGH_TO_WAKE = 1 << 22  # multiplications in matrix products for a thread that sleeps: about 40 us
 
 _announced: set["_Piece"] = set()  # those that wait for a thread; counted up and down they would not survive Ctrl-C
 waiting = np.zeros(1, np.int64)  # how many these are, for compiled code to see
@@ -99,7 +99,7 @@ def enough(size: int, work: int, least: int | None = None) -> int:
 
     Work is counted in numbers or, as the default of `least` is, in multiplications of matrix products.
     """
-    return max(1, (ENOUGH if least is None else least) * size // max(1, work))
+    return max(1, (ENOUGH_TO_WAKE if least is None else least) * size // max(1, work))
 
 
 class _Piece:

@@ -96,8 +96,8 @@ def backward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(dW, db); fills dx, where there is one."""
     (N, P, Q, M), (_, h, w, C) = dy.shape, x.shape
-    UT, (AA, _, BB), (above, left) = _of_weights(W).swapaxes(1, 2), TWICE[W.dtype], padding
-    down, across = tiles((P, Q))
+    (AA, _, BB), (above, left), (down, across) = TWICE[W.dtype], padding, tiles((P, Q))
+    UT = None if dx is None else _of_weights(W).swapaxes(1, 2)
 
     def work(dU: np.ndarray, db: np.ndarray, part: slice) -> None:
         for piece in _pieces(part, W, (P, Q)):

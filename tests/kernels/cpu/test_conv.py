@@ -49,13 +49,13 @@ def pieces(request, monkeypatch):
     """In pieces: each of one image, or of one row of tiles, and divided between two threads."""
     if request.param == "in pieces":
         monkeypatch.setattr(threads, "threads", lambda: 2)
-        monkeypatch.setattr(threads, "ENOUGH", 1)
+        monkeypatch.setattr(threads, "ENOUGH_TO_WAKE", 1)
         monkeypatch.setattr(conv, "PIECE", 1)
         monkeypatch.setattr(winograd, "PIECE", 1)
         if "numba" in MODULES:
             monkeypatch.setattr(direct, "threads", lambda: 7)
-            monkeypatch.setattr(direct, "ENOUGH", 1)
-            monkeypatch.setattr(fast_winograd, "ENOUGH", 1)
+            monkeypatch.setattr(direct, "ENOUGH_AWAKE", 1)
+            monkeypatch.setattr(fast_winograd, "ENOUGH_AWAKE", 1)
             monkeypatch.setattr(fast_winograd, "CACHE", 1)
 
 
@@ -255,9 +255,33 @@ def test_a_batch_of_no_images_passes(twin, channels):
     assert not db.any()
 
 
+def test_weights_are_not_transformed_where_no_dx_is_wanted(twin, monkeypatch):
+    x, W, _, dy, where = arrays(TILED[0])
+    seen = []
+
+    def of_weights(W):
+        seen.append(W.size)
+        return way(W)
+
+    def backward(dy, x, WT, *more):
+        seen.append(WT.size)
+        return way(dy, x, WT, *more)
+
+    if twin is conv:
+        way = winograd._of_weights
+        monkeypatch.setattr(winograd, "_of_weights", of_weights)
+    else:
+        way = fast_winograd._backward
+        monkeypatch.setattr(fast_winograd, "_backward", backward)
+    twin.conv2d_backward(dy, x, W, **where)
+    assert seen == [W.size]
+    twin.conv2d_backward(dy, x, W, **where, need_dx=False)
+    assert sum(seen[1:]) == 0
+
+
 def test_the_sums_of_threads_are_added_in_one_order(twin, monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: 3)
-    monkeypatch.setattr(threads, "ENOUGH", 1)
+    monkeypatch.setattr(threads, "ENOUGH_TO_WAKE", 1)
     for shape in (SHAPES[2], TILED[0]):
         x, W, _, dy, where = arrays(shape, n=7)
         runs = [twin.conv2d_backward(dy, x, W, **where) for _ in range(5)]

@@ -22,7 +22,7 @@ def normal(*shape):
 @pytest.fixture(autouse=True)
 def all_large(monkeypatch):
     monkeypatch.setattr(fast, "SMALL", 1)
-    monkeypatch.setattr(fast, "ENOUGH", 1)
+    monkeypatch.setattr(fast, "ENOUGH_AWAKE", 1)
     monkeypatch.setattr(fast, "SUMS", 1)
 
 

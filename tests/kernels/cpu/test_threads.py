@@ -242,6 +242,6 @@ def test_sums_of_all_pieces(three):
 
 
 def test_how_much_is_enough_for_a_thread():
-    assert threads.enough(8, 8 * threads.ENOUGH) == 1
-    assert threads.enough(8, threads.ENOUGH // 2) == 16
+    assert threads.enough(8, 8 * threads.ENOUGH_TO_WAKE) == 1
+    assert threads.enough(8, threads.ENOUGH_TO_WAKE // 2) == 16
     assert threads.enough(0, 0) == 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpunn.kernels.cpu.fast._jit import called, jit, positive
 from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, copy, multiply
-from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
+from gpunn.kernels.cpu.fast.team import ENOUGH_AWAKE, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.ops.conv import Pair
 
@@ -23,7 +23,7 @@ def forward(
     (N, P, _, _), (U, V, C, M) = y.shape, W.shape
     height = max(1, min(P, N * P // threads()))
     bands, padded = N * -(-P // height), _padded(W.reshape(-1, M))
-    least = enough(bands, y.size * U * V * C, ENOUGH)
+    least = enough(bands, y.size * U * V * C, ENOUGH_AWAKE)
     run(_forward, (x, padded, b, relu, y, (U, V), stride, padding, height), bands, least)
 
 

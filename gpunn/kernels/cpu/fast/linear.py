@@ -19,7 +19,7 @@ import numpy as np
 from gpunn.kernels.cpu import linear as plain
 from gpunn.kernels.cpu.fast._jit import positive
 from gpunn.kernels.cpu.fast.simd import AVX512, LANES, LONG, NO, ONE, WIDE, ZERO, copy, long, multiply, transpose
-from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
+from gpunn.kernels.cpu.fast.team import ENOUGH_AWAKE, run, shared
 from gpunn.kernels.cpu.memory import empty
 from gpunn.kernels.cpu.threads import LINE, enough
 
@@ -128,7 +128,7 @@ def product(
     """
     (N, M), K = c.shape, a.shape[transposed != "a"]
     size, align = (M, PANEL) if M >= N else (N, LANES)
-    least = max(align, enough(size, N * M * K, ENOUGH))
+    least = max(align, enough(size, N * M * K, ENOUGH_AWAKE))
     run(_product, (a, transposed == "a", b, transposed == "b", bias, relu, c, M >= N), size, least, align=align)
 
 

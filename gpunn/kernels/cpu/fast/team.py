@@ -26,9 +26,9 @@ from numba.extending import intrinsic
 from gpunn.kernels.cpu import threads
 from gpunn.kernels.cpu.fast._jit import called, jit
 
-__all__ = ["ENOUGH", "run", "shared"]
+__all__ = ["ENOUGH_AWAKE", "run", "shared"]
 
-ENOUGH = 1 << 18  # multiplications in matrix products for each thread: 3 us
+ENOUGH_AWAKE = 1 << 18  # multiplications in matrix products for a thread that does not: 3 us
 PATIENCE = 1 << 13  # looks at the desk before a thread sleeps
 BITS = 20  # of the ticket for the next piece; the number of pieces is in those above
 

@@ -8,7 +8,7 @@ from gpunn.kernels.cpu import winograd
 from gpunn.kernels.cpu.fast._jit import called, jit, positive
 from gpunn.kernels.cpu.fast.direct import window
 from gpunn.kernels.cpu.fast.simd import LANES, NO, ONE, YES, ZERO, multiply, sandwich
-from gpunn.kernels.cpu.fast.team import ENOUGH, run, shared
+from gpunn.kernels.cpu.fast.team import ENOUGH_AWAKE, run, shared
 from gpunn.kernels.cpu.threads import enough, summed, threads
 from gpunn.kernels.cpu.winograd import IN, OUT, VALUES, A, B, G, tiles
 from gpunn.ops.conv import Pair
@@ -29,15 +29,16 @@ def forward(x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, padding:
     down = tiles((P, Q))[0]
     height = min(_height(P, Q, C + M), max(1, N * down // threads()))  # in a single image there are bands for all
     bands = N * -(-down // height)
-    run(_forward, (x, W, b, relu, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH))
+    run(_forward, (x, W, b, relu, y, padding, height), bands, enough(bands, N * P * Q * W.size // 4, ENOUGH_AWAKE))
 
 
 def backward(
     dy: np.ndarray, x: np.ndarray, W: np.ndarray, dx: np.ndarray, padding: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """(dW, db); fills dx unless it is empty."""
-    (N, P, Q, M), C, WT = dy.shape, W.shape[2], np.ascontiguousarray(W.swapaxes(2, 3))
-    height = _height(P, Q, C + M)
+    (N, P, Q, M), C = dy.shape, W.shape[2]
+    height, needed = _height(P, Q, C + M), W if dx.size else W[:, :, :0]  # only dx takes the weights
+    WT = np.ascontiguousarray(needed.swapaxes(2, 3))
 
     def work(dU: np.ndarray, db: np.ndarray, part: slice) -> None:
         _backward(dy, x, WT, dx, dU, db, padding, height, part.start, part.stop)
