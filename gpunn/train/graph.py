@@ -167,7 +167,7 @@ class Graphs:
         """Give up the graphs, whose memory is wanted for a usual step; whether there were any that may be given up."""
         if self.insist or not self._steps:
             return False
-        self._give_up(CaptureError("the memory that graphs hold is wanted for steps that are taken as usual"))
+        self._give_up(CaptureError("the memory that graphs hold is wanted for what is computed without them"))
         return True
 
     def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":

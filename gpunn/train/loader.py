@@ -31,10 +31,11 @@ class Loader:
 
     Inputs in bytes (uint8) stay so until they are used. What would take more than SHARE of the free memory of a GPU
     becomes Streamed, with a warning the first time, and so does a file that is mapped into memory (numpy.memmap).
+    `make_room` gives memory back that is not needed, and returns whether it did.
     """
 
-    def __init__(self, net: Layer, device: Device) -> None:
-        self.net, self.device, self.dtype = net, device, net.store.dtype
+    def __init__(self, net: Layer, device: Device, make_room: Callable[[], bool]) -> None:
+        self.net, self.device, self.dtype, self.make_room = net, device, net.store.dtype, make_room
         self.n_out = 0  # outputs of the network, once they are known
         self._told = False  # that data are streamed
 
@@ -141,15 +142,16 @@ class Loader:
             return compute(piece, first)
 
         while first < x.shape[0]:
-            result = None
+            result, same_size = None, False
             try:
                 result = computed(self.scaled(rows(x, first, size)))
             except MemoryError:
-                if size == 1:
+                same_size = self.make_room()
+                if size == 1 and not same_size:
                     raise
             if result is None:
                 self.device.release()
-                size = -(-size // 2)
+                size = size if same_size else -(-size // 2)
             else:
                 yield result
                 first += size

@@ -114,7 +114,7 @@ class Trainer:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
             net.to(self.device, dtype)
-        self.dtype, self._loader = net.store.dtype, Loader(net, self.device)
+        self.dtype, self._loader = net.store.dtype, Loader(net, self.device, self._give_graphs_up)
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
@@ -305,7 +305,7 @@ class Trainer:
 
         Returns whether either could be done.
         """
-        given_up = self._graphs is not None and self._graphs.make_room()
+        given_up = self._give_graphs_up()
         self.device.release()
         if given_up or min(self._most, batch) == 1:
             return given_up
@@ -318,6 +318,9 @@ class Trainer:
             )
         self._most = -(-int(min(self._most, batch)) // 2)
         return True
+
+    def _give_graphs_up(self) -> bool:
+        return self._graphs is not None and self._graphs.make_room()
 
     def _out_of_memory(self) -> OutOfMemory:
         count = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])

@@ -547,6 +547,34 @@ def test_graphs_give_way_to_a_usual_step_that_lacks_their_memory(fake_gpu):
     assert t._most == np.inf
 
 
+@pytest.mark.parametrize("use", ["predict", "evaluate", "valid"])
+def test_graphs_give_way_to_answers_that_lack_their_memory(fake_gpu, use):
+    class Beside(gn.Tanh):
+        """Has no memory for answers to more than one row while there is a graph."""
+
+        def infer(self, x):
+            pieces.append(x.shape[0])
+            if x.shape[0] > 1 and t._graphs is not None and t._graphs._steps:
+                raise MemoryError
+            return super().infer(x)
+
+    def found(how):
+        nonlocal t
+        t = trainer(fake_gpu, how, gn.Sequential(gn.Linear(6, 5), Beside(), gn.Linear(5, 3)))
+        if use == "valid":
+            return t.fit((X, LABELS), valid=(X, LABELS), epochs=2, batch_size=11)["valid_loss"]
+        t.fit((X, LABELS), epochs=1, batch_size=11)
+        return t.predict(X).tolist() if use == "predict" else t.evaluate((X, LABELS))
+
+    pieces, t = [], None
+    wanted = found(False)
+    with pytest.warns(RuntimeWarning, match="slower: the memory that graphs hold is wanted") as said:
+        assert found("auto") == wanted
+    assert len(said) == 1
+    assert fake_gpu.state.replays == 2 + 2  # tried, and taken
+    assert {*pieces} == {1, 44}  # the one row tells how many outputs there are
+
+
 # --- the script that is to be run on a GPU
 
 
