@@ -164,7 +164,7 @@ class Graphs:
         self._steps = {key: step for key, step in self._steps.items() if key[0] == "given" or key[0] in ids}
 
     def make_room(self) -> bool:
-        """Give up the graphs, whose memory is wanted for a usual step; whether there were any that may be given up."""
+        """Give up the graphs, whose memory is wanted without them; whether there were any that may be given up."""
         if self.insist or not self._steps:
             return False
         self._give_up(CaptureError("the memory that graphs hold is wanted for what is computed without them"))

@@ -31,13 +31,13 @@ class Loader:
 
     Inputs in bytes (uint8) stay so until they are used. What would take more than SHARE of the free memory of a GPU
     becomes Streamed, with a warning the first time, and so does a file that is mapped into memory (numpy.memmap).
-    `make_room` gives memory back that is not needed, and returns whether it did.
     """
 
-    def __init__(self, net: Layer, device: Device, make_room: Callable[[], bool]) -> None:
-        self.net, self.device, self.dtype, self.make_room = net, device, net.store.dtype, make_room
+    def __init__(self, net: Layer, device: Device) -> None:
+        self.net, self.device, self.dtype = net, device, net.store.dtype
         self.n_out = 0  # outputs of the network, once they are known
         self._told = False  # that data are streamed
+        self.graphs: Any = None  # of the trainer, which hold memory
 
     def pair(self, data: Any, loss: Loss, *, times: int = 1, look: bool = True) -> Pair:
         """Inputs and targets, which become those of `loss`; `times` and `look` as in `inputs`."""
@@ -142,16 +142,16 @@ class Loader:
             return compute(piece, first)
 
         while first < x.shape[0]:
-            result, same_size = None, False
+            result, given_up = None, False
             try:
                 result = computed(self.scaled(rows(x, first, size)))
             except MemoryError:
-                same_size = self.make_room()
-                if size == 1 and not same_size:
+                given_up = self.graphs is not None and self.graphs.make_room()
+                if size == 1 and not given_up:
                     raise
             if result is None:
                 self.device.release()
-                size = size if same_size else -(-size // 2)
+                size = size if given_up else -(-size // 2)
             else:
                 yield result
                 first += size

@@ -114,7 +114,7 @@ class Trainer:
             net.init(seed, device=self.device, dtype=dtype or "float32")
         elif net.store.device != self.device or dtype not in (None, net.store.dtype):
             net.to(self.device, dtype)
-        self.dtype, self._loader = net.store.dtype, Loader(net, self.device, self._give_graphs_up)
+        self.dtype, self._loader = net.store.dtype, Loader(net, self.device)
         self.state = self.optimizer.start(net.store)
         self.history = History()
         self.best: dict[str, Any] = {}  # "epoch", "monitor", "value" of the best epoch, "weights" if to be restored
@@ -124,7 +124,7 @@ class Trainer:
         self.epoch = self.batch = self.steps = 0
         self.losses, self.seconds = Mean(), 0.0
         self.order: dict[str, Any] = {}  # what decides which rows are in which batch
-        self._graphs = self._graphs_for(graph)
+        self._graphs = self._loader.graphs = self._graphs_for(graph)
 
     @property
     def loss(self) -> Loss:
@@ -305,7 +305,7 @@ class Trainer:
 
         Returns whether either could be done.
         """
-        given_up = self._give_graphs_up()
+        given_up = self._graphs is not None and self._graphs.make_room()
         self.device.release()
         if given_up or min(self._most, batch) == 1:
             return given_up
@@ -318,9 +318,6 @@ class Trainer:
             )
         self._most = -(-int(min(self._most, batch)) // 2)
         return True
-
-    def _give_graphs_up(self) -> bool:
-        return self._graphs is not None and self._graphs.make_room()
 
     def _out_of_memory(self) -> OutOfMemory:
         count = sum(math.prod(array.shape) for array in [*self._kept(), self.net.store.grads])

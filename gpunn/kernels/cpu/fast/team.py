@@ -28,7 +28,7 @@ from gpunn.kernels.cpu.fast._jit import called, jit
 
 __all__ = ["ENOUGH_AWAKE", "run", "shared"]
 
-ENOUGH_AWAKE = 1 << 18  # multiplications in matrix products for a thread that does not: 3 us
+ENOUGH_AWAKE = 1 << 18  # multiplications in matrix products for a thread that is awake: 3 us
 PATIENCE = 1 << 13  # looks at the desk before a thread sleeps
 BITS = 20  # of the ticket for the next piece; the number of pieces is in those above
 
