@@ -66,6 +66,15 @@ class Loss:
         """dz = dL/dz."""
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 
+    def both(self, z: Array, y: Array) -> tuple[Array, Array]:
+        """(L, dz): the forward and the backward pass in one."""
+        loss, cache = self.forward(z, y)
+        return loss, self.backward(cache)
+
+    def fused(self, y: Array) -> bool:
+        """Whether `both` is one op for such targets. It takes z of bfloat16, too: dz is so then, and L of float32."""
+        return False
+
     def __call__(self, z: Array, y: Array) -> Array:
         """L alone."""
         return self.forward(z, y)[0]
@@ -256,6 +265,15 @@ class SoftmaxCrossEntropy(_OnSoftmax):
 
     def backward(self, cache: Any) -> Array:
         return ops.softmax_cross_entropy_backward(*cache)
+
+    def both(self, z: Array, y: Array) -> tuple[Array, Array]:
+        if not self.fused(y):
+            return super().both(z, y)
+        return ops.softmax_cross_entropy_both(z, _fitting(self, z, y, as_rows=False))
+
+    def fused(self, y: Array) -> bool:
+        # no subclass: it may do otherwise
+        return type(self) is SoftmaxCrossEntropy and not self.label_smoothing and len(y.shape) == 1
 
 
 class FocalLoss(_OnSoftmax):

@@ -192,20 +192,26 @@ class ParamStore:
                 param._grad[...] = 0.0
         return self.grads
 
+    def copy(self, dtype: Any) -> Array:
+        """What `rounded` fills in, for a data type of the library: always the same array."""
+        if self._narrow is None:
+            flat = self.device.xp.empty(self.values.shape, dtype=dtype, device=self.device.native)
+            self._narrow = flat, self.views(flat)
+        return self._narrow[0]
+
     @contextlib.contextmanager
-    def rounded(self, dtype: Any) -> Iterator[None]:
+    def rounded(self, dtype: Any, *, done: bool = False) -> Iterator[None]:
         """Inside it each `Param.value` is a copy, rounded to a data type of the library: what passes there is of it.
 
-        The copy is of the values as they were when it began, in the same memory each time. `values`, which an optimiser
+        The copy is of the values as they were when it began, unless it is `done` already. `values`, which an optimiser
         changes, the gradients and the buffers stay in the network's own type: a step that is small against a weight
         would be lost in a type of few digits, many such steps add up here (Micikevicius et al., "Mixed precision
         training", 2018).
         """
-        if self._narrow is None:
-            flat = self.device.xp.empty(self.values.shape, dtype=dtype, device=self.device.native)
-            self._narrow = flat, self.views(flat)
-        flat, views = self._narrow
-        ops.cast(self.values, dtype, out=flat)
+        flat = self.copy(dtype)
+        if not done:
+            ops.cast(self.values, dtype, out=flat)
+        _, views = self._narrow  # type: ignore[misc]
         try:
             for name, param in self.params.items():
                 param._value = views[name]

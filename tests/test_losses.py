@@ -25,6 +25,27 @@ def test_class_numbers_are_rows_of_0_and_1(backend, loss):
     assert float(loss(z, backend.asarray(LABELS))) == float(by_number)
 
 
+@pytest.mark.parametrize("loss", [*ON_CLASSES, *ON_NUMBERS_OR_COUNTS], ids=repr)
+def test_both_passes_in_one(backend, loss):
+    z = backend.asarray(Z)
+    for y in (np.eye(4)[LABELS], *([LABELS] if loss.classifies else [])):
+        y = backend.asarray(y)
+        value, cache = loss.forward(z, y)
+        both, dz = loss.both(z, y)
+        assert float(both) == float(value)
+        assert_close(dz, backend.device.to_host(loss.backward(cache)), like=z)
+
+
+def test_a_loss_that_is_derived_from_another_is_itself_in_both_passes(backend):
+    class Half(gn.SoftmaxCrossEntropy):
+        def backward(self, cache):
+            return 0.5 * super().backward(cache)
+
+    z, y = backend.asarray(Z), backend.asarray(LABELS)
+    whole = backend.device.to_host(gn.SoftmaxCrossEntropy().both(z, y)[1])
+    assert_close(Half().both(z, y)[1], 0.5 * whole, like=z)
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_few_classes_are_classes_too(backend, n):
     loss, z, labels = gn.SoftmaxCrossEntropy(), backend.asarray(Z[:, :n]), LABELS % n

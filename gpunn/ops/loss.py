@@ -47,6 +47,7 @@ __all__ = [
     "sigmoid_cross_entropy_each",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_both",
     "softmax_cross_entropy_each",
 ]
 
@@ -90,6 +91,13 @@ def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
     dz = p - _as_rows(y, p)
     dz /= p.shape[0]
     return dz
+
+
+@op
+def softmax_cross_entropy_both(z: Array, y: Array) -> tuple[Array, Array]:
+    """(L, dz): `softmax_cross_entropy` and its backward pass, made in one kernel where there is one."""
+    loss, p = softmax_cross_entropy(z, y)
+    return loss, softmax_cross_entropy_backward(p, y)
 
 
 def _as_rows(y: Array, like: Array) -> Array:

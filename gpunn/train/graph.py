@@ -26,7 +26,6 @@ from gpunn.device import Array
 from gpunn.errors import CaptureError
 from gpunn.kernels.cuda.constants import constants_of, placed
 from gpunn.kernels.cuda.graph import Graph, Tables
-from gpunn.kernels.cuda.twins import gather
 from gpunn.layers import Layer
 from gpunn.train.loader import Pair
 
@@ -63,9 +62,6 @@ class Graphs:
         order, places = self._order(batches, epoch, x, y)
         self._forget_outdated(data=(id(x), id(y)))
 
-        def gathered() -> Callable[[Array], Pair]:
-            return functools.partial(_gathered, x, y, t._precision.enters or batches.dtype)
-
         while not self.off and t.batch < len(batches):
             first = t.batch * size
             left, start = n - first, first
@@ -76,7 +72,7 @@ class Graphs:
             rows = coming[:size]
             key = id(x), id(y), rows.shape[0]
             batch = functools.partial(batches.batch, t.batch, order, epoch)
-            step = self._step(key, batch, gathered, rows)
+            step = self._step(key, batch, (x, y), rows)
             if step is not None:
                 yield functools.partial(self._replay, key, batch, coming, len(batches) - t.batch)
             elif not self.off:
@@ -121,14 +117,13 @@ class Graphs:
         step = self._steps.get(key)
         if step is None or not step.is_sent(t):
             self._forget_outdated()
-            step = self._step(key, lambda: (t._loader.scaled(x), y), lambda: _Given(x, y, t), None)
+            step = self._step(key, lambda: (t._loader.scaled(x), y), (x, y), None)
             if step is None:
                 return None
             if not step.send(t, None, TABLE):
                 del self._steps[key]
                 return None
-        step.inputs.x[...], step.inputs.y[...] = x, y  # type: ignore[attr-defined]
-        return step.losses, step.replay(t)
+        return step.losses, step.replay(t, (x, y))
 
     def _order(self, batches: Batches, epoch: int, x: Array, y: Array) -> tuple[Array, Array]:
         """The order of the epoch, and the places in x and y of its rows."""
@@ -170,13 +165,13 @@ class Graphs:
         self._give_up(CaptureError("the memory that graphs hold is wanted for what is computed without them"))
         return True
 
-    def _step(self, key: Key, batch: Callable[[], Pair], inputs: Callable[[], Any], rows: Any) -> "Step | None":
-        """The captured step for this shape, of what `inputs` makes; None where a step is to be taken as usual."""
+    def _step(self, key: Key, batch: Callable[[], Pair], data: Pair, rows: Array | None) -> "Step | None":
+        """The captured step for this shape; None where a step is to be taken as usual. See `captured`."""
         if key not in self._steps and not self.off:
             self._seen[key] += 1
             if self._seen[key] > WARM_UP and len(self._steps) < MOST:
                 try:
-                    step = captured(self.trainer, batch, inputs(), rows)
+                    step = captured(self.trainer, batch, data, rows)
                     if step is not None and not self.off:
                         self._steps[key] = step
                 except Exception as error:
@@ -198,24 +193,38 @@ class Graphs:
 
 
 class Step:
-    """One training step on `rows` rows, captured. `inputs(rows)` is its batch, given the numbers of the rows."""
+    """One training step, captured: on `rows` rows of the data, or where those are 0 on the batch it is given."""
 
-    def __init__(self, t: "Trainer", inputs: Callable[[Array], Pair], rows: Array | None) -> None:
-        self.inputs, self.rows = inputs, 0 if rows is None else rows.shape[0]
+    def __init__(self, t: "Trainer", data: Pair, rows: Array | None) -> None:
+        x, y = data
+        self.rows = 0 if rows is None else rows.shape[0]
+        self.data = None if rows is None else data  # whose address the graph has
         self.of = t._loss, t.optimizer, t.clip_norm
         self.names, constants = constants_of(t.optimizer, t.net.store, t.steps)
-        self.tables = tables = Tables(TABLE, self.rows, constants.size, t.net.store.values.dtype)
+        store, precision = t.net.store, t._precision
+        self.tables = tables = Tables(
+            steps=TABLE,
+            batch=self.rows or x.shape[0],
+            width=constants.size,
+            dtype=store.values.dtype,
+            x=x,
+            y=y,
+            enters=precision.enters or store.values.dtype,
+            rounds=precision.rounds(),
+        )
         self.left = 0
 
         def enqueue() -> None:
-            tables.begin()
-            x, y = inputs(tables.rows)
+            if self.rows:
+                tables.begin(x, y, ordered=True)
             with placed(tables.constants, self.names):
-                loss = t._gradient(x, y, tables.step)
+                loss = t._gradient(tables.x, tables.y, tables.step, rounded=True)
                 t._descend()
             tables.end(loss)
 
         self.send(t, rows, 1)
+        if not self.rows:
+            tables.begin(x, y, ordered=False)
         self.graph = Graph(enqueue)
 
     def is_sent(self, t: "Trainer") -> bool:
@@ -249,8 +258,10 @@ class Step:
         loss, optimizer, clip_norm = self.of
         return loss is t._loss and optimizer is t.optimizer and clip_norm == t.clip_norm
 
-    def replay(self, t: "Trainer") -> int:
-        """Take the trainer's next step; returns the place of its loss in `losses`."""
+    def replay(self, t: "Trainer", batch: Pair | None = None) -> int:
+        """Take the trainer's next step, on `batch` if it is to be given; returns the place of its loss in `losses`."""
+        if batch is not None:
+            self.tables.begin(*batch, ordered=False)
         self.graph.replay()
         t.steps += 1
         self.next += 1
@@ -258,25 +269,11 @@ class Step:
         return len(self.rates) - self.left - 1
 
 
-class _Given:
-    """A batch that is copied to where the graph finds it."""
-
-    def __init__(self, x: Array, y: Array, t: "Trainer") -> None:
-        copy = functools.partial(t.device.xp.asarray, copy=True)
-        self.x, self.y, self.scaled = copy(x), copy(y), t._loader.scaled
-
-    def __call__(self, rows: Array) -> Pair:
-        return self.scaled(self.x), self.y
-
-
-def _gathered(x: Array, y: Array, dtype: Any, rows: Array) -> Pair:
-    return gather(x, rows, dtype), gather(y, rows)
-
-
-def captured(t: "Trainer", batch: Callable[[], Pair], inputs: Callable[[Array], Pair], rows: Any) -> Step | None:
+def captured(t: "Trainer", batch: Callable[[], Pair], data: Pair, rows: Array | None) -> Step | None:
     """The trainer's next step, captured and compared with itself; None where its loss is not finite.
 
-    The trainer is left as it was. Raises CaptureError, or whatever was raised on the way.
+    Its batch, which `batch` makes for a usual step, are rows of the data, or where those are None all of it. The
+    trainer is left as it was. Raises CaptureError, or whatever was raised on the way.
     """
     xp, steps, kept = t.device.xp, t.steps, t._kept()
 
@@ -296,13 +293,13 @@ def captured(t: "Trainer", batch: Callable[[], Pair], inputs: Callable[[Array], 
             return None
         go_back()
         t.device.release()  # what usual steps have left over: the graph has a pool of its own, and takes as much
-        step = Step(t, inputs, rows)
+        step = Step(t, data, rows)
         go_back()
         was = [0.0 * wanted[0][0], *before]
         for want in wanted:
             if not step.send(t, rows, 1):
                 raise CaptureError("the optimiser does not make the same updates in every step")
-            step.replay(t)
+            step.replay(t, data if rows is None else None)
             if any(_differ(xp, *three) for three in zip([step.losses[0], *kept], want, was, strict=True)):
                 raise CaptureError("it did not give the numbers that the step itself gives, when it was tried")
             was = want

@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Callable
 from typing import Any
 
 from gpunn import ops
 from gpunn.device import Array, Device
 from gpunn.errors import OptionError
 from gpunn.layers import Layer, Standardize
+from gpunn.losses import Loss
 
 __all__ = ["FASTER", "Precision", "computes_in"]
 
@@ -32,25 +32,28 @@ class Precision:
                 f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {device}: "
                 "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
             )
-        self.net = net
+        self.net, self.tf32 = net, dtype == "tf32"
         self.of_weights = "float32" if dtype in FASTER else dtype
         self.enters: Any = None  # the data type of what enters the network, where it is not that of the weights
-        self.within: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-        if dtype == "tf32":
-            from gpunn.kernels.cuda.product import tf32
-
-            self.within = tf32
-        elif dtype == "bfloat16":
+        if dtype == "bfloat16":
             from gpunn.kernels.cuda.module import bfloat16
 
             self._narrow = bfloat16()
-            self.within = self._rounded
             # Features to be standardised may differ in later digits only: they are rounded once that is done.
             standardizes = any(isinstance(layer, Standardize) for _, layer in net.walk())
             self.enters = device.dtype("float32") if standardizes else self._narrow
 
-    def _rounded(self) -> contextlib.AbstractContextManager[None]:
-        return self.net.store.rounded(self._narrow)
+    def within(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Inside it the network is computed so; `rounded` if what `rounds` has named has been rounded just now."""
+        if self.tf32:
+            from gpunn.kernels.cuda.product import tf32
+
+            return tf32()
+        return contextlib.nullcontext() if self.enters is None else self.net.store.rounded(self._narrow, done=rounded)
+
+    def rounds(self) -> tuple[Array, Array] | None:
+        """(a copy of the weights, they themselves), if there is to be one of fewer bits."""
+        return None if self.enters is None else (self.net.store.copy(self._narrow), self.net.store.values)
 
     def entering(self, x: Array) -> Array:
         """The inputs, as the network takes them."""
@@ -60,6 +63,11 @@ class Precision:
         """The network's last numbers, in the type of the weights."""
         return z if self.enters is None else ops.cast(z, self.net.store.values.dtype)
 
-    def returning(self, dz: Array, dtype: Any) -> Array:
-        """The gradient of those numbers, in the type that they had before."""
-        return dz if self.enters is None else ops.cast(dz, dtype)
+    def gradient(self, loss: Loss, z: Array, y: Array, share: float = 1.0) -> tuple[Array, Array]:
+        """(L, dz) times `share` for these numbers, L in the type of the weights, dz in that of z."""
+        if share == 1.0 and (self.enters is None or loss.fused(y)):
+            return loss.both(z, y)
+        value, dz = loss.both(self.leaving(z), y)
+        if share != 1.0:
+            value, dz = value * share, dz * share
+        return value, dz if self.enters is None else ops.cast(dz, z.dtype)

@@ -264,7 +264,7 @@ class Trainer:
         self.steps += 1
         return loss
 
-    def _gradient(self, x: Array, y: Array, step: Any) -> Array:
+    def _gradient(self, x: Array, y: Array, step: Any, rounded: bool = False) -> Array:
         """The loss of a batch; its gradient is left in the network's store. `step` may be a number on the device.
 
         Of a whole batch, in the data type of the weights, it comes to
@@ -279,18 +279,14 @@ class Trainer:
         net.zero_grad()  # what a step that was broken off left does not count
         size = int(min(n, self._most))
         in_one = size == n
-        with self._precision.within():
+        with self._precision.within(rounded=rounded):
             for first in range(0, n, size):
                 part = x if in_one else rows(x, first, size)
                 key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
                 z, cache = net.forward(self._precision.entering(part), train=True, key=key)
-                passing, z = z.dtype, self._precision.leaving(z)
-                loss, loss_cache = self._loss.forward(z, y if in_one else rows(y, first, size))
-                dz = self._loss.backward(loss_cache)
-                if not in_one:
-                    share = part.shape[0] / n
-                    loss, dz = loss * share, dz * share
-                net.backward(self._precision.returning(dz, passing), cache, need_dx=False)
+                targets = y if in_one else rows(y, first, size)
+                loss, dz = self._precision.gradient(self._loss, z, targets, part.shape[0] / n)
+                net.backward(dz, cache, need_dx=False)
                 total = loss if total is None else total + loss
         return total
 

@@ -40,6 +40,7 @@ def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
     state.refused.clear()
     state.capturing = state.pool = None
     state.replays, state.freed = 0, []
+    state.computed.clear()
     state.copies, state.reads, state.targets, state.pinned = [], [], {}, []
 
     class Cupy(types.ModuleType):
@@ -48,7 +49,7 @@ def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
 
         @staticmethod
         def empty(shape, dtype):
-            array = np.empty(shape, dtype)
+            array = emulator.empty(shape, dtype)  # where 256 bytes begin, as CuPy's
             if array.dtype.kind in "fV":  # V: bfloat16
                 array[...] = np.nan
             fake.note(lambda: array)  # the pool of a graph keeps what its replays write to

@@ -205,6 +205,20 @@ def test_the_weights_as_they_are_now_are_computed_with(fake_gpu):
     assert float(t.step(X[:8], LABELS[:8])) == pytest.approx(math.log(3.0), rel=1e-6)
 
 
+def test_weights_that_are_changed_between_captured_steps(fake_gpu):
+    def losses(how):
+        t = trainer(fake_gpu, graph=how)
+        W, found = t.net.layers[0].W.value, []
+        for i in range(20):
+            found.append(float(t.step(X[:8], LABELS[:8])))
+            if i % 3 == 2:
+                W *= 0.5
+        return found
+
+    assert losses(False) == losses(True)
+    assert fake_gpu.state.replays > 10
+
+
 def test_callbacks_change_the_weights_themselves(fake_gpu):
     def fit(t):
         average, histograms = gn.AverageWeights(0.5), gn.Histograms()

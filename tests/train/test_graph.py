@@ -146,7 +146,35 @@ def test_orders(fake_gpu, shuffle, drop_last):
 def test_images_in_bytes_are_scaled_in_the_graph(fake_gpu):
     images = rng.integers(0, 256, (44, 6)).astype("uint8")
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), lambda t: t.fit((images, LABELS), epochs=2, batch_size=8))
-    assert "gn_gather_bytes" in fake_gpu.launches
+
+
+KERNELS = ["begin_step", "softmax_cross_entropy", "relu_backward", "relu_backward", "adam", "end_step"]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])
+def test_the_kernels_of_a_step(fake_gpu, dtype, kind):
+    """Each costs the time of a launch: besides the products no other than these, in a fit and in steps one by one."""
+    pytest.importorskip("ml_dtypes")
+    images, seen = fake_gpu.device.asarray((255 * rng.random((44, 16))).astype(kind)), []
+    labels = fake_gpu.device.asarray(rng.integers(0, 10, 44))
+
+    def look(*_):
+        ran = fake_gpu.launches, fake_gpu.algorithms, [f for f in fake_gpu.state.computed if f != "isdtype"]
+        seen.append([name.removeprefix("gn_") for name in ran[0]] + ["product"] * len(ran[1]) + ran[2])
+        for names in (*ran[:2], fake_gpu.state.computed):
+            names.clear()
+
+    class Look(gn.Callback):
+        on_step = look
+
+    t = trainer(fake_gpu, net=gn.mlp([16, 24, 24, 10]), dtype=dtype)
+    t.fit((images, labels), epochs=2, batch_size=8, drop_last=True, callbacks=Look())
+    assert seen[-1] == KERNELS + ["product"] * 8
+    for _ in range(6):
+        t.step(images[:8], labels[:8])
+        look()
+    assert seen[-1] == KERNELS + ["product"] * 8
 
 
 @pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])

@@ -354,7 +354,7 @@ def test_data_of_the_fit_before_do_not_count(fake_gpu, streams, monkeypatch):
     """The graphs hold them: not when it is measured what fits."""
     t, given = made(fake_gpu), fake_gpu.device.asarray(X)
     t.fit((X, LABELS), epochs=3, batch_size=8)
-    (held,) = {id(step.inputs.args[0]): weakref.ref(step.inputs.args[0]) for step in t._graphs._steps.values()}.values()
+    (held,) = {id(step.data[0]): weakref.ref(step.data[0]) for step in t._graphs._steps.values()}.values()
     fits, dead = loader.Loader._fits, []
 
     def look(*args, **named):

@@ -74,19 +74,32 @@ def _no_garbage() -> Any:
 
 
 class Tables:
-    """The numbers of the next steps on the device, for steps of `batch` rows with `width` constants.
+    """The numbers of the next steps on the device, and the batch of a step.
 
-    In a step, between `begin` and `end`: `rows` (batch,) are the numbers of the rows to take, `constants` (width,)
-    those of the optimiser, `step` is the number of the step, a 0-d array of int64.
+    In a step, between `begin` and `end`: `constants` (width,) are those of the optimiser, `step` is the number of the
+    step, a 0-d array of int64, `x` and `y` are its batch: `batch` rows of data like `x` and `y`, the inputs as numbers
+    of type `enters`. The losses are of `dtype`. `rounds` are an array of bfloat16 and one of float32, the weights, of
+    which `begin` makes a copy in the first.
     """
 
-    def __init__(self, steps: int, batch: int, width: int, dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        *,
+        steps: int,
+        batch: int,
+        width: int,
+        dtype: np.dtype,
+        x: Array,
+        y: Array,
+        enters: Any,
+        rounds: tuple[Array, Array] | None = None,
+    ) -> None:
         zeros = module.cupy().zeros
-        self.batch, self.width, self.dtype = batch, width, dtype
+        self.batch, self.width, self.dtype, self.rounds = batch, width, dtype, rounds
         self._clock = zeros(3, np.int64)
         self._table, self._order = zeros(steps * width, np.float64), zeros(steps * batch, np.int64)
-        self.constants, self.rows = zeros(width, np.float64), zeros(batch, np.int64)
-        self.step = self._clock[1:2].reshape(())
+        self.constants, self.step = zeros(width, np.float64), self._clock[1:2].reshape(())
+        self.x, self.y = empty((batch, *x.shape[1:]), enters), empty((batch, *y.shape[1:]), y.dtype)
 
     def send(self, first: int, constants: np.ndarray, order: Array | None) -> Array:
         """Say what the next steps are: the number of the first, the constants (k, width), the rows (k batch,).
@@ -102,11 +115,20 @@ class Tables:
             self._order[: order.shape[0]] = order
         return losses
 
-    def begin(self) -> None:
-        """Bring up the numbers of the step."""
-        now, rows, clock, table, order = self.constants, self.rows, self._clock, self._table, self._order
-        grid = blocks(4 * max(self.width, self.batch))
-        launch("begin_step", self.dtype, grid, now, rows, clock, table, order, self.width, self.batch)
+    def begin(self, x: Array, y: Array, *, ordered: bool) -> None:
+        """Bring up what the step needs; its batch are rows of x and y as `send` has said, or else all of them.
+
+        x is of bytes, which become numbers from 0 to 1, or of the type that sums over numbers of type `enters` have.
+        """
+        x, y = (a if a.flags.c_contiguous else module.cupy().ascontiguousarray(a) for a in (x, y))
+        in_bytes = x.dtype == np.uint8
+        copy, weights, size = (*self.rounds, self.rounds[0].size) if self.rounds else (0, 0, 0)
+        launch(
+            *("begin_step", self.x.dtype, blocks(max(self.x.size, size))),
+            *(self.constants, self._clock, self._table, self.width, self._order if ordered else 0, self.batch),
+            *(self.x, 0 if in_bytes else x, x if in_bytes else 0, self.x.size // self.batch),
+            *(self.y, y, self.y.size // self.batch * (y.itemsize // 4), copy, weights, size),
+        )
 
     def end(self, loss: Array) -> None:
         """Put the loss, a 0-d array, in its place, and go on to the next step."""

@@ -261,27 +261,53 @@ KERNEL gn_dropout_backward(T* dx, T* dy, const A* mask, i64 n) {
 // Rows: each is the work of a team of threads, a warp (blockDim.x = 32, several rows in a block) or a whole block
 // (blockDim.y = 1). Its first thread is threadIdx.x = 0.
 
-template <class X, class F> INLINE X team(X v, F combine) {
+INLINE u32 thread() { return threadIdx.y * blockDim.x + threadIdx.x; }
+INLINE u32 threads() { return blockDim.x * blockDim.y; }
+
+// Combined over a warp, if wide == 32, or over the whole block.
+template <class X, class F> INLINE X over(u32 wide, X v, F combine) {
     for (int d = 16; d; d /= 2) v = combine(v, __shfl_xor_sync(0xffffffffu, v, d));
-    if (blockDim.x > 32) {
+    if (wide > 32) {
         __shared__ X of_warp[32];
         __syncthreads();  // all have read what was there before
-        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = v;
+        if (thread() % 32 == 0) of_warp[thread() / 32] = v;
         __syncthreads();
         v = of_warp[0];
-        for (u32 w = 1; w < blockDim.x / 32; ++w) v = combine(v, of_warp[w]);
+        for (u32 w = 1; w < wide / 32; ++w) v = combine(v, of_warp[w]);
     }
     return v;
 }
 
-template <class X> INLINE X team_sum(X v) { return team(v, [](X a, X b) { return a + b; }); }
-template <class X> INLINE X team_max(X v) { return team(v, [](X a, X b) { return b > a ? b : a; }); }
+template <class X> INLINE X sum_over(u32 wide, X v) { return over(wide, v, [](X a, X b) { return a + b; }); }
+template <class X> INLINE X team_sum(X v) { return sum_over(blockDim.x, v); }
+template <class X> INLINE X team_max(X v) { return over(blockDim.x, v, [](X a, X b) { return b > a ? b : a; }); }
 
 template <class F> INLINE void each_row(i64 n, F f) {
     for (i64 r = i64(blockIdx.x) * blockDim.y + threadIdx.y; r < n; r += i64(gridDim.x) * blockDim.y) f(r);
 }
 
 #define ALONG(j, m) for (i64 j = threadIdx.x; j < m; j += blockDim.x)
+
+// sum = scale times the sum of all threads' v. The last block to come here adds up what each has left in `parts`, and in
+// one order, whichever block that is. Of the kernels that count on `blocks_done` one runs at a time.
+__device__ u32 blocks_done;
+
+INLINE void add_up(A* sum, double* parts, double v, double scale) {
+    __shared__ bool last;
+    v = sum_over(threads(), v);
+    if (thread() == 0) {
+        parts[blockIdx.x] = v;
+        __threadfence();  // what is left is to be seen before it is counted
+        last = atomicInc(&blocks_done, gridDim.x - 1) == gridDim.x - 1;  // which begins anew at 0
+    }
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    v = 0;
+    for (u32 i = thread(); i < gridDim.x; i += threads()) v += static_cast<volatile double*>(parts)[i];
+    v = sum_over(threads(), v);
+    if (thread() == 0) sum[0] = A(v * scale);
+}
 
 KERNEL gn_softmax(T* y, const T* z, i64 n, i64 m) {
     each_row(n, [=](i64 row) {
@@ -304,10 +330,11 @@ KERNEL gn_softmax_backward(T* dz, const T* dy, const T* y, i64 n, i64 m) {
     });
 }
 
-// The softmax p and the gradient dz = (p - y) / n of the mean loss, either of which may be null, and -log p of the
-// right class of each row. A class number that is out of range stands for a row of zeros, as in one_hot.
-KERNEL gn_softmax_cross_entropy(T* p, T* dz, double* losses, const T* z, const i64* labels, i64 n, i64 m) {
-    each_row(n, [=](i64 row) {
+// The softmax p and the gradient dz = (p - y) / n, either of which may be null, of the loss: the mean over the rows of
+// -log p of the right class. A class number that is out of range stands for a row of zeros, as in one_hot.
+KERNEL gn_softmax_cross_entropy(T* p, T* dz, A* loss, double* parts, const T* z, const i64* labels, i64 n, i64 m) {
+    double losses = 0;
+    each_row(n, [&](i64 row) {
         const T* from = z + row * m;
         const i64 label = labels[row];
         A top = A(from[0]), sum = A(0);
@@ -320,9 +347,9 @@ KERNEL gn_softmax_cross_entropy(T* p, T* dz, double* losses, const T* z, const i
             if (p) p[row * m + j] = T(share);
             if (dz) dz[row * m + j] = T((share - (j == label ? A(1) : A(0))) / A(n));
         }
-        if (threadIdx.x == 0)
-            losses[row] = label >= 0 && label < m ? double(log(sum) - (A(from[label]) - top)) : top - top;
+        if (threadIdx.x == 0) losses += label >= 0 && label < m ? log(sum) - (A(from[label]) - top) : top - top;
     });
+    add_up(loss, parts, losses, 1.0 / n);
 }
 
 KERNEL gn_softmax_cross_entropy_backward(T* dz, T* p, const i64* labels, i64 n, i64 m) {
@@ -384,24 +411,12 @@ KERNEL gn_rms_normalize_backward(T* dx, const T* dy, const T* y, const A* r, i64
 // ---------------------------------------------------------------------------------------------------------------------
 // Sums over all numbers, or over the rows: each block leaves the sum of its part in `parts`, another kernel adds those.
 
-KERNEL gn_total(T* sum, const double* parts, i64 n, double scale) {  // one block
-    double s = 0;
-    ALONG(i, n) s += parts[i];
-    s = team_sum(s);
-    if (threadIdx.x == 0) sum[0] = T(A(s * scale));
-}
-
-#define LEAVE(part)                                     \
-    {                                                   \
-        const double all = team_sum(part);              \
-        if (threadIdx.x == 0) parts[blockIdx.x] = all;  \
-    }
-
 KERNEL gn_squares(double* parts, T* g, i64 n) {
     double s = 0;
     T* p[] = {g};
     each<1, 0, 0>(p, n, [&](A* v, i64) { s += double(v[0]) * double(v[0]); });
-    LEAVE(s)
+    s = team_sum(s);
+    if (threadIdx.x == 0) parts[blockIdx.x] = s;
 }
 
 // g <- g min(1, limit / norm), norm = sqrt of the sum of parts (blocks of them): every block adds them up for itself.
@@ -426,7 +441,7 @@ KERNEL gn_unit(T* x, T* g, const double* parts, i64 blocks, i64 n, double epsilo
 }
 
 #define LOSS(name, saved, term)                                                                              \
-    KERNEL gn_##name(T* out, double* parts, T* from, T* targets, i64 n) {                                    \
+    KERNEL gn_##name(T* out, A* loss, double* parts, T* from, T* targets, i64 n, double scale) {             \
         double s = 0;                                                                                        \
         T* p[] = {out, from, targets};                                                                       \
         each<3, 1, 1>(p, n, [&](A* v, i64) {                                                                 \
@@ -434,7 +449,7 @@ KERNEL gn_unit(T* x, T* g, const double* parts, i64 blocks, i64 n, double epsilo
             v[0] = a;                                                                                        \
             s += double(term);                                                                               \
         });                                                                                                  \
-        LEAVE(s)                                                                                             \
+        add_up(loss, parts, s, scale);                                                                       \
     }
 #define SLOPE(name, formula)                                                                                 \
     KERNEL gn_##name##_backward(T* dz, T* saved, T* targets, i64 n, double rows) {                           \
@@ -661,40 +676,40 @@ KERNEL gn_col2im(T* dx, const T* columns, WINDOWS) {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Batches: rows of the data by number, in bytes (0 to 255 become 0 to 1) or in the type that is computed with
-
-template <class X, int B, class F> INLINE void gather(T* y, const X* x, const i64* rows, i64 n, i64 m, F f) {
-    struct alignas(B * sizeof(X)) From { X v[B]; };
-    const i64 groups = m / B;
-    for (i64 i = first(); i < n * groups; i += stride()) {
-        const From from = *reinterpret_cast<const From*>(x + rows[i / groups] * m + i % groups * B);
-        Pack<B> out;
-        for (int j = 0; j < B; ++j) out.v[j] = f(from.v[j]);
-        at<B>(y, i * B) = out;
-    }
-}
-
-KERNEL gn_gather_bytes(T* y, const u8* x, const i64* rows, i64 n, i64 m) {
-    const auto scale = [](u8 v) { return T(A(v) / A(255)); };
-    if (m % WIDE == 0 && aligned(u64(y) | u64(x))) gather<u8, WIDE>(y, x, rows, n, m, scale);
-    else gather<u8, 1>(y, x, rows, n, m, scale);
-}
-
-KERNEL gn_gather(T* y, const T* x, const i64* rows, i64 n, i64 m) {
-    const auto same = [](T v) { return v; };
-    if (m % WIDE == 0 && aligned(u64(y) | u64(x))) gather<T, WIDE>(y, x, rows, n, m, same);
-    else gather<T, 1>(y, x, rows, n, m, same);
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
 // The first and the last kernel of a captured training step; see gpunn/kernels/cuda/graph.py. clock = {how many steps
 // of the table are done, the number of the step, where the losses go}.
 
-KERNEL gn_begin_step(double* now, i64* rows, const i64* clock, const double* table, const i64* order, i64 width,
-                     i64 batch) {
+// y (n, m) is f of the rows of x that have the numbers `rows`, or of all rows in turn where that is null.
+template <int B, class Y, class X, class F> INLINE void take(Y* y, const X* x, const i64* rows, i64 n, i64 m, F f) {
+    struct alignas(B * sizeof(X) < 16 ? B * sizeof(X) : 16) From { X v[B]; };
+    struct alignas(B * sizeof(Y)) To { Y v[B]; };
+    const i64 groups = m / B;
+    for (i64 i = first(); i < n * groups; i += stride()) {
+        const i64 row = i / groups;
+        const From from = reinterpret_cast<const From*>(x + (rows ? rows[row] : row) * m)[i - row * groups];
+        To to;
+        for (int j = 0; j < B; ++j) to.v[j] = f(from.v[j]);
+        reinterpret_cast<To*>(y)[i] = to;
+    }
+}
+
+template <class X, class F> INLINE void take_inputs(T* y, const X* x, const i64* rows, i64 n, i64 m, F f) {
+    if (m % WIDE == 0 && aligned(u64(y) | u64(x))) take<WIDE>(y, x, rows, n, m, f);
+    else take<1>(y, x, rows, n, m, f);
+}
+
+// What the step needs: its constants `now`, its batch (inputs x from numbers, or from bytes of which 0 to 255 become 0
+// to 1; targets y as they are, in words of 4 bytes), and `rounded`, if it is not null, a copy of the weights.
+KERNEL gn_begin_step(double* now, const i64* clock, const double* table, i64 width, const i64* order, i64 n,
+                     T* x, const A* numbers, const u8* bytes, i64 m, u32* y, const u32* targets, i64 words,
+                     bf16* rounded, const float* weights, i64 size) {
     const i64 k = clock[0];
+    const i64* rows = order ? order + k * n : 0;
     for (i64 i = first(); i < width; i += stride()) now[i] = table[k * width + i];
-    for (i64 i = first(); i < batch; i += stride()) rows[i] = order[k * batch + i];
+    if (bytes) take_inputs(x, bytes, rows, n, m, [](u8 v) { return T(A(v) / A(255)); });
+    else take_inputs(x, numbers, rows, n, m, [](A v) { return T(v); });
+    take<1>(y, targets, rows, n, words, [](u32 v) { return v; });
+    if (rounded) cast(rounded, weights, size);
 }
 
 KERNEL gn_end_step(i64* clock, const T* loss) {

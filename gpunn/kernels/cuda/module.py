@@ -18,6 +18,7 @@ __all__ = [
     "TYPES",
     "bfloat16",
     "blocks",
+    "blocks_of_rows",
     "cupy",
     "empty",
     "launch",
@@ -136,8 +137,17 @@ def launch(
 
 def launch_rows(name: str, dtype: np.dtype, n: int, m: int, *args: Any) -> None:
     """Run a kernel on n rows of m numbers: a warp for each row, or a block for each long one."""
-    rows = 8 if m <= 1024 else 1
-    launch(name, dtype, min(-(-n // rows), 1 << 16), *args, threads=(32, rows) if rows > 1 else (THREADS, 1))
+    rows = _rows_in_a_block(m)
+    launch(name, dtype, blocks_of_rows(n, m), *args, threads=(32, rows) if rows > 1 else (THREADS, 1))
+
+
+def blocks_of_rows(n: int, m: int) -> int:
+    """How many blocks `launch_rows` runs."""
+    return min(-(-n // _rows_in_a_block(m)), 1 << 16)
+
+
+def _rows_in_a_block(m: int) -> int:
+    return 8 if m <= 1024 else 1
 
 
 def launch_columns(name: str, dtype: np.dtype, n: int, m: int, *args: Any, sums: int = 1) -> tuple[Any, int]:

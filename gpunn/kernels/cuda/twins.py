@@ -16,11 +16,21 @@ import numpy as np
 from gpunn import ops
 from gpunn.kernels.common import CONSTANTS, rows_or_columns
 from gpunn.kernels.cuda.constants import place
-from gpunn.kernels.cuda.module import blocks, empty, launch, launch_columns, launch_rows, plain, reference, summed
+from gpunn.kernels.cuda.module import (
+    blocks,
+    blocks_of_rows,
+    empty,
+    launch,
+    launch_columns,
+    launch_rows,
+    plain,
+    reference,
+    summed,
+)
 from gpunn.ops import _op
 from gpunn.ops.conv import Pair, output_size
 
-__all__ = ["TWINS", "add_bias", "gather", "relu_mask", "relu_mask_backward", "sum_rows"]
+__all__ = ["TWINS", "add_bias", "relu_mask", "relu_mask_backward", "sum_rows"]
 
 Array = Any
 Axes = tuple[int, ...]
@@ -219,15 +229,11 @@ def softmax_backward(dy: Array, y: Array) -> Array:
     return dz
 
 
-def cross_entropy(z: Array, labels: Array, *, p: Array = 0, dz: Array = 0) -> Array:
-    """The mean softmax cross-entropy of class numbers (N,), with p and dz (N, C), where they are given, filled in.
-
-    So the forward and the backward pass can be one kernel; the ops take two.
-    """
+def _cross_entropy(z: Array, labels: Array, *, p: Array = 0, dz: Array = 0) -> Array:
+    """The mean softmax cross-entropy of class numbers (N,), with p and dz (N, C), where they are given, filled in."""
     n, m = z.shape
-    losses, loss = empty(n, np.float64), empty((), z.dtype)
-    launch_rows("softmax_cross_entropy", z.dtype, n, m, p, dz, losses, z, _labels(labels), n, m)
-    launch("total", z.dtype, 1, loss, losses, n, 1.0 / n)
+    parts, loss = empty(blocks_of_rows(n, m), np.float64), empty((), summed(z.dtype))
+    launch_rows("softmax_cross_entropy", z.dtype, n, m, p, dz, loss, parts, z, _labels(labels), n, m)
     return loss
 
 
@@ -236,7 +242,15 @@ def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     if y.ndim != 1 or not plain(z):
         return reference(ops.softmax_cross_entropy)(z, y)
     p = empty(z.shape, z.dtype)
-    return cross_entropy(z, y, p=p), p
+    return _cross_entropy(z, y, p=p), p
+
+
+def softmax_cross_entropy_both(z: Array, y: Array) -> tuple[Array, Array]:
+    """`gpunn.ops.softmax_cross_entropy_both` for CuPy arrays, in one kernel; dz is rounded as z is, the loss is not."""
+    if y.ndim != 1 or not plain(z):
+        return _op.reference(ops.softmax_cross_entropy_both)(z, y)
+    dz = empty(z.shape, z.dtype)
+    return _cross_entropy(z, y, dz=dz), dz
 
 
 def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
@@ -316,10 +330,9 @@ def _loss(name: str, per: Callable[[int, int], int]) -> Callable[..., tuple[Arra
     def twin(z: Array, y: Array) -> tuple[Array, Array]:
         if not plain(z, y) or z.shape != y.shape:
             return of(z, y)
-        saved, loss, count = empty(z.shape, z.dtype), empty((), z.dtype), blocks(z.size)
-        parts = empty(count, np.float64)
-        launch(name, z.dtype, count, saved, parts, z, y, z.size)
-        launch("total", z.dtype, 1, loss, parts, count, 1.0 / per(z.shape[0], z.size))
+        saved, loss, count = empty(z.shape, z.dtype), empty((), summed(z.dtype)), blocks(z.size)
+        parts, scale = empty(count, np.float64), 1.0 / per(z.shape[0], z.size)
+        launch(name, z.dtype, count, saved, loss, parts, z, y, z.size, scale)
         return loss, saved
 
     return twin
@@ -387,24 +400,6 @@ def avg_pool2d_backward(dy: Array, x: Array, *, window: Pair, stride: Pair) -> A
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Batches
-
-
-def gather(x: Array, rows: Array, dtype: Any = None) -> Array:
-    """The rows of x (R, ...) that have the numbers `rows` (B,) of int64, as (B, ...); bytes as numbers from 0 to 1.
-
-    x and `rows` lie in one piece. `dtype` is that of the result where x is of bytes; otherwise it is that of x.
-    """
-    if x.dtype == np.int64:  # moved as two numbers of four bytes each
-        pairs = gather(x.reshape(x.shape[0], -1).view(np.float32), rows)
-        return pairs.view(np.int64).reshape(*rows.shape, *x.shape[1:])
-    name, dtype = ("gather_bytes", np.dtype(dtype)) if x.dtype == np.uint8 else ("gather", x.dtype)
-    y = empty((*rows.shape, *x.shape[1:]), dtype)
-    launch(name, dtype, blocks(y.size), y, x, rows, rows.size, x.size // x.shape[0])
-    return y
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Updates of flat arrays, in place
 
 
@@ -460,6 +455,7 @@ TWINS: dict[str, Callable[..., Any]] = {
         for f in (
             *(prelu, prelu_backward, scale_shift, scale_shift_backward, philox, dropout, dropout_backward),
             *(softmax, softmax_backward, softmax_cross_entropy, softmax_cross_entropy_backward),
+            softmax_cross_entropy_both,
             *(normalize, normalize_backward, rms_normalize),
             *(rms_normalize_backward, max_pool2d, max_pool2d_backward, avg_pool2d, avg_pool2d_backward, clip_by_norm),
             *(soft_threshold, cast),

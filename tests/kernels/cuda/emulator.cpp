@@ -123,6 +123,13 @@ static bool run_block(unsigned threads) {
 
 }  // namespace emulator
 
+static unsigned atomicInc(unsigned* p, unsigned last) {
+    const unsigned before = *p;
+    *p = before >= last ? 0 : before + 1;
+    return before;
+}
+static void __threadfence() {}
+
 static void __syncthreads() { emulator::wait(emulator::block); }
 
 template <class X> X __shfl_xor_sync(unsigned, X v, int distance) {
@@ -149,7 +156,7 @@ extern "C" int launch(void* kernel, const unsigned* grid, const unsigned* thread
     if (fibers.size() < count) make_fibers(count);
     for (unsigned z = 0; z < grid[2]; ++z)
         for (unsigned y = 0; y < grid[1]; ++y)
-            for (unsigned x = 0; x < grid[0]; ++x) {
+            for (unsigned x = grid[0]; x--;) {  // a GPU may take them in any order
                 blockIdx = {x, y, z};
                 if (!run_block(count)) {
                     fibers.clear();  // some are within the kernel

@@ -17,6 +17,7 @@ import weakref
 import numpy as np
 
 state = types.SimpleNamespace(capturing=None, live=[], refused=[], replays=0, current=None)
+state.computed = []  # names of the functions of NumPy that stand for kernels of CuPy's own
 state.clock, state.copies, state.reads = 0, [], []  # of computing; copies the host has not waited for; (when, where)
 
 
@@ -125,6 +126,7 @@ def compute(function, *args, **kwargs):
     """function(*args), with arrays unwrapped; noted if a stream captures."""
     args, kwargs = unwrap(args), {name: unwrap(value) for name, value in kwargs.items()}
     touch(*flat(args))
+    state.computed.append(getattr(function, "__name__", "?"))
     result = function(*args, **kwargs)
     if isinstance(result, np.generic):
         result = np.asarray(result)
@@ -134,6 +136,7 @@ def compute(function, *args, **kwargs):
 
         def again():
             touch(*flat(args))
+            state.computed.append(getattr(function, "__name__", "?"))
             new = function(*args, **kwargs)
             for out, value in zip(outs, new if isinstance(new, tuple) else (new,), strict=True):
                 if out is not value:
@@ -214,6 +217,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         target, key, value = self.host, unwrap(key), unwrap(value)
 
         def again():
+            state.computed.append("copy")
             target[key] = value
 
         again()
