@@ -209,8 +209,35 @@ def kernels():
     compare("conv2d_relu", images, W, W[0, 0, 0], near=1e-4)
     compare("linear_relu", normal((1024, 784)), normal((784, 1024)), normal(1024), near=1e-4)
     compare("conv2d_backward", TWINS["conv2d"](images, W), images, W, near=1e-3)
+    rows += [_relu_between(precision) for precision in PRECISIONS]
     rows += [_begin(*case) for case in itertools.product(("uint8", "float32"), ("float32", _bfloat16()))]
     return {"rows": rows}, all(row["ok"] for row in rows)
+
+
+def _relu_between(precision):
+    """A ReLU between two linear maps, forward and backward: by a mask in the products, and by a kernel of its own."""
+    dtype = np.dtype(_bfloat16() if precision == "bfloat16" else "float32")
+    shapes = (1024, 784), (784, 1024), (1024,), (1024, 1024), (1024, 1024)
+    x, W, b, V, dy = (normal(shape).astype(dtype) for shape in shapes)
+
+    def in_one(y=None, kept=None):
+        y, kept = (y, kept) if y is not None else TWINS["linear_relu_kept"](x, W, b)
+        return TWINS["relu_linear_backward"](dy, y, V, kept)
+
+    def apart(y=None):
+        y = TWINS["linear_relu"](x, W, b) if y is None else y
+        dx, *others = TWINS["linear_backward"](dy, y, V)
+        return TWINS["relu_backward"](dx, y), *others
+
+    with product.tf32(precision == "tf32"):
+        y, kept = TWINS["linear_relu_kept"](x, W, b)
+        worst = max(error(*pair) for pair in zip(in_one(y, kept), apart(y), strict=True))  # of the very same y
+        taken = {"twin_us": microseconds(in_one), "apart_us": microseconds(apart)}
+        numbers = [product.EPILOGUES[name] for name in (("relu", True, True), ("relu_backward", False, True))]
+        specs = [(spec.epilogue, plan) for (_, spec), (plan, _) in product._plans.items() if spec.dtype == dtype.name]
+        fused = [any(plan is not None for e, plan in specs if e == number) for number in numbers]
+    row = {"op": "relu_linear_backward", "shape": [1024, 1024, 1024], "dtypes": [precision], "fused": fused}
+    return row | taken | {"error": worst, "ok": worst <= NEAR[precision]}
 
 
 def _begin(kind, enters):
@@ -238,8 +265,9 @@ def products():
     for (n, k, m), precision in itertools.product(PRODUCTS, NEAR):
         with product.tf32(precision == "tf32"):
             rows += _products(n, k, m, precision)
-    nan = normal((32, 64)) * float("nan")
-    kept = bool(cp().isnan(product.product(nan, nan.T, epilogue="relu")).all())
+    nan, mask = normal((32, 64)) * float("nan"), product.mask_for(32, 32)
+    with_mask = {"bias": nan[0, :32], "aux": mask}
+    kept = [bool(cp().isnan(product.product(nan, nan.T, epilogue="relu", **given)).all()) for given in ({}, with_mask)]
     return {"rows": rows, "relu_keeps_nan": kept}, all(row["ok"] for row in rows)
 
 
@@ -296,6 +324,7 @@ def _epilogues(a, b, z, precision):
         ("gelu", {"bias": bias}, ops.gelu.reference(total), None),
         ("gelu", {"bias": bias, "aux": kept}, ops.gelu.reference(total), (kept, total)),
         ("relu_backward", {"bias": gradient, "aux": mask}, z * above, (gradient, (z * above).sum(0))),
+        ("relu_backward", {"aux": mask}, z * above, None),
         (
             *("gelu_backward", {"bias": gradient, "aux": kept}, ops.gelu_backward.reference(z, total)),
             (gradient, ops.gelu_backward.reference(z, total).sum(0)),

@@ -28,7 +28,8 @@ class Sequential(Layer):
     layer, ShapeError for two layers that do not fit each other.
 
     A Linear or Conv2d also does the work of a ReLU right after it, whose own forward is then not called: this saves a
-    pass over memory. What both keep for the backward pass is the same.
+    pass over memory. On the way back the work of a ReLU between two Linears is done by the upper one, as the last part
+    of its product dy W^T, and the ReLU's own backward is not called.
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
@@ -56,8 +57,14 @@ class Sequential(Layer):
         layers = list(self.layers)
         for i, (layer, after) in enumerate(itertools.pairwise(self.layers)):
             if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no subclass: it may do otherwise
-                layers[i : i + 2] = _WithReLU(layer), _Done()
+                layers[i : i + 2] = _WithReLU(layer, keeps=i + 1 in self._between), _Done()
         return layers
+
+    @functools.cached_property
+    def _between(self) -> set[int]:
+        """The numbers of the ReLUs between two Linears."""
+        kinds = [type(layer) for layer in self.layers]
+        return {i for i in range(1, len(kinds) - 1) if kinds[i - 1 : i + 2] == [Linear, ReLU, Linear]}
 
     def children(self) -> dict[str, Layer]:
         return dict(zip(self._names, self.layers, strict=True))
@@ -79,10 +86,15 @@ class Sequential(Layer):
                 "this cache has been used already: backward takes that of one forward pass once; call forward again"
             )
         end = 0 if need_dx else self._lowest  # below it nothing learns
+        between = self._between
         dx: Array | None = dy
         for i in range(len(self.layers) - 1, -1, -1):
             c = cache.pop()
-            if i >= end:
+            if i < end or i in between:  # the Linear above has done it
+                continue
+            if i - 1 in between:
+                dx = self.layers[i].backward(dx, c, kept=cache[-1])  # type: ignore[call-arg]
+            else:
                 dx = self.layers[i].backward(dx, c, need_dx=need_dx or i > end)
         return dx if need_dx else None
 
@@ -110,20 +122,30 @@ class Sequential(Layer):
 
 
 class _WithReLU(Layer):
-    """A Linear or Conv2d that does the work of a ReLU, too."""
+    """A Linear or Conv2d that does the work of a ReLU, too, and gives with y what the ReLU keeps."""
 
-    def __init__(self, layer: Layer) -> None:
-        self.layer = layer
+    def __init__(self, layer: Any, *, keeps: bool) -> None:
+        self.layer, self.keeps = layer, keeps
 
-    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
-        return self.layer.forward(x, relu=True)  # type: ignore[call-arg]
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Any, Array]:
+        if self.keeps:
+            y, kept, cache = self.layer.forward_kept(x)
+            return (y, kept), cache
+        y, cache = self.layer.forward(x, relu=True)
+        return (y, y), cache
+
+    def infer(self, x: Array) -> Array:
+        return self.layer.forward(x, relu=True)[0]
 
 
 class _Done(Layer):
-    """In place of that ReLU: its output, which is what it keeps, is there already."""
+    """In place of that ReLU: its output, and what it keeps, are there already."""
 
-    def forward(self, y: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
-        return y, y
+    def forward(self, x: Any, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        return x
+
+    def infer(self, x: Array) -> Array:
+        return x
 
 
 class Residual(Sequential):

@@ -6,7 +6,7 @@ from gpunn.device import Array
 from gpunn.errors import ShapeError
 from gpunn.init import Initializer
 from gpunn.layers.base import Layer, Shape
-from gpunn.ops import linear, linear_backward, linear_relu
+from gpunn.ops import linear, linear_backward, linear_relu, linear_relu_kept, relu_linear_backward
 from gpunn.params import Param
 
 __all__ = ["Linear"]
@@ -17,7 +17,8 @@ class Linear(Layer):
 
     `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
     out. The gradients are derived in `gpunn.ops.linear`. With `relu` forward gives max(y, 0), the work of the ReLU that
-    comes next; see Sequential. Raises OptionError for a size below 1.
+    comes next; `forward_kept` also gives what the Linear after that ReLU takes in its `backward` to do the work of the
+    ReLU there, too; see Sequential. Raises OptionError for a size below 1.
     """
 
     def __init__(
@@ -38,10 +39,19 @@ class Linear(Layer):
         x = self._check_input(x, W, (self.n_in,))
         return (linear_relu if relu else linear)(x, W, self.b.value if self.b else None), x
 
-    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
+    def forward_kept(self, x: Array) -> tuple[Array, Array, Array]:
+        """(y, kept, cache) for y = max(x W + b, 0)."""
+        W = self.W.value
+        x = self._check_input(x, W, (self.n_in,))
+        return *linear_relu_kept(x, W, self.b.value if self.b else None), x
+
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True, kept: Array | None = None) -> Array | None:
         W, b = self.W, self.b
         out = (None, W.grad_out, b.grad_out if b else None)
-        dx, dW, db = linear_backward(dy, cache, W.value, need_dx=need_dx, out=out)
+        if kept is None:
+            dx, dW, db = linear_backward(dy, cache, W.value, need_dx=need_dx, out=out)
+        else:
+            dx, dW, db = relu_linear_backward(dy, cache, W.value, kept, out=out)
         W.add_grad(dW)
         if b:
             b.add_grad(db)

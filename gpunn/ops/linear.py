@@ -5,9 +5,9 @@ Symbols: N rows in the batch, D inputs, M outputs.
 
 from gpunn.device import Array, namespace
 from gpunn.ops._op import op
-from gpunn.ops.activation import relu
+from gpunn.ops.activation import relu, relu_backward
 
-__all__ = ["linear", "linear_backward", "linear_relu"]
+__all__ = ["linear", "linear_backward", "linear_relu", "linear_relu_kept", "relu_linear_backward"]
 
 
 @op
@@ -53,3 +53,30 @@ def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
     The gradients are those of the two: `linear_backward` of dz, where dz = `relu_backward` of dy and y.
     """
     return relu(linear(x, W, b))
+
+
+@op
+def linear_relu_kept(x: Array, W: Array, b: Array | None = None) -> tuple[Array, Array]:
+    """(y, kept): `linear_relu`, and what `relu_linear_backward` will want of y.
+
+    That is y itself, or where a kernel writes them beside y, a bit for each number that says whether it is above 0.
+    """
+    y = linear_relu(x, W, b)
+    return y, y
+
+
+@op
+def relu_linear_backward(
+    dy: Array,
+    x: Array,
+    W: Array,
+    kept: Array,
+    *,
+    out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
+) -> tuple[Array, Array, Array]:
+    """The gradients (dz, dW, db) of y = x W + b with x = max(z, 0): `linear_backward`, then `relu_backward` of its dx.
+
+    `kept` is what `linear_relu_kept` gave with x; z, dz (N, D). dz is made in one kernel where there is one.
+    """
+    dx, dW, db = linear_backward(dy, x, W, out=out)
+    return relu_backward(dx, kept), dW, db  # dL/dz = dL/dx where z > 0, else 0

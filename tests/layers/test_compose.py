@@ -208,7 +208,8 @@ IMAGES = np.random.default_rng(4).standard_normal((3, 5, 4, 2))
 def test_a_relu_right_after_weights_is_computed_with_them(backend, layers, x, pairs, monkeypatch):
     """The numbers are those of the layers one by one, forward and backward, and so are the caches."""
     asked = []
-    for module, name in ((gn.layers.linear, "linear_relu"), (gn.layers.conv, "conv2d_relu")):
+    for name in ("linear_relu", "linear_relu_kept", "conv2d_relu"):
+        module = gn.layers.conv if name == "conv2d_relu" else gn.layers.linear
         f = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, f=f, **named: (asked.append(f), f(*args, **named))[1])
     net = gn.Sequential(*layers()).init(device=backend.device, dtype="float64")
@@ -239,9 +240,32 @@ def test_the_gradient_through_a_relu_that_is_computed_with_the_weights():
         assert max(gn.gradcheck(net, x).values()) < 1e-6
 
 
+@pytest.mark.parametrize("hidden", [[5], [5, 6, 7]])
+def test_a_relu_between_two_linears_is_the_upper_ones_on_the_way_back(backend, hidden, monkeypatch):
+    def fails(*_, **__):
+        raise AssertionError
+
+    kept = []
+    through = gn.layers.linear.relu_linear_backward
+    monkeypatch.setattr(gn.layers.linear, "relu_linear_backward", lambda *a, **n: kept.append(a[3]) or through(*a, **n))
+    net = gn.mlp([4, *hidden, 3]).init(device=backend.device, dtype="float64")
+    for layer in net.layers:
+        if isinstance(layer, gn.ReLU):
+            monkeypatch.setattr(layer, "backward", fails)
+    for need_dx in (True, False):
+        y, cache = net.forward(backend.asarray(X), train=True)
+        assert (net.backward(y, cache, need_dx=need_dx) is None) != need_dx
+        assert [k.shape[1] for k in kept] == hidden[::-1]
+        kept.clear()
+    above = gn.Sequential(gn.Linear(4, 5), gn.ReLU(), gn.Tanh(), gn.Linear(5, 3), gn.ReLU(), gn.Linear(3, 3))
+    above.init(device=backend.device, dtype="float64")
+    assert max(gn.gradcheck(above, backend.asarray(X)).values()) < 1e-6
+    assert len(kept) == 1
+
+
 def test_a_network_from_a_pickle_made_before_relus_were_computed_with_the_weights():
     net = gn.Sequential(gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 3)).init(dtype="float64")
     old = gn.Sequential.__new__(gn.Sequential)  # as pickle makes it: without __init__
-    vars(old).update({name: value for name, value in vars(net).items() if name != "_forward_layers"})
+    vars(old).update({name: value for name, value in vars(net).items() if name not in ("_forward_layers", "_between")})
     assert np.array_equal(old(X), net(X))
     assert np.array_equal(old.forward(X)[0], net(X))

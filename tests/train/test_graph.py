@@ -148,7 +148,7 @@ def test_images_in_bytes_are_scaled_in_the_graph(fake_gpu):
     ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how), lambda t: t.fit((images, LABELS), epochs=2, batch_size=8))
 
 
-KERNELS = ["begin_step", "softmax_cross_entropy", "relu_backward", "relu_backward", "adam", "end_step"]
+KERNELS = ["begin_step", "softmax_cross_entropy", "adam", "end_step"]
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
@@ -190,7 +190,7 @@ def test_a_relu_in_the_kernel_of_the_weights_before_it(fake_gpu, dnn, dtype):
     assert fake_gpu.state.replays > 2
     fake_gpu.launches.clear()
     t.step(x[:8], LABELS[:8])
-    assert fake_gpu.launches.count("gn_relu_backward") == 2
+    assert fake_gpu.launches.count("gn_relu_backward") == 1  # the other in the product of the Linear above
     assert fake_gpu.launches.count("gn_relu") == (dtype == "float32")  # for which cuDNN is not used
 
 

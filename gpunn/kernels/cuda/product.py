@@ -461,7 +461,7 @@ def _by_library(
                 plan = _fastest(plan, found, lambda p: p.run(device, stream.ptr, at, alpha, beta), apart, out, beta)
             else:
                 plan.take(found[0])
-            if plan is not None and number == EPILOGUES["relu", True, False]:
+            if plan is not None and number in (EPILOGUES["relu", True, False], EPILOGUES["relu", True, True]):
                 if stream.is_capturing():  # and so nothing can be looked at
                     return False
                 plan = plan if _keeps_nan(plan, device, stream.ptr, at, out) else None
