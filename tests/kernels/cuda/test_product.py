@@ -160,22 +160,26 @@ def test_tuning_decides_whether_an_epilogue_is_fused(gpu, stand_in, compare, fus
 
 
 @whole
-def test_a_relu_that_loses_nan_is_not_used(gpu, stand_in, compare, monkeypatch):
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_relu_that_loses_nan_is_not_used(gpu, stand_in, compare, monkeypatch, masked):
     """Where NaN became 0, a network that has gone wrong would look well."""
     x, b = normal((4, 6), "float32"), normal(6, "float32")
     W = normal((6, 6), "float32")
-    calls = []
+    calls, named = [], {"epilogue": "relu", "aux": mask_for(4, 6) if masked else None}
     for keeps in (True, False):
         monkeypatch.setattr(module, "_plans", {})
         if not keeps:
             monkeypatch.setattr(np, "maximum", np.fmax)  # what the stand-in takes
         for bias in (b, np.full_like(b, np.nan)):
-            got = product(gpu.asarray(x), gpu.asarray(W), epilogue="relu", bias=gpu.asarray(bias))
+            got = product(gpu.asarray(x), gpu.asarray(W), bias=gpu.asarray(bias), **named)
             compare(got, x @ W + bias if np.isnan(bias).any() else np.where(x @ W + b > 0, x @ W + b, 0), 1e-5)
         gpu.launches.clear()
-        product(gpu.asarray(x), gpu.asarray(W), epilogue="relu", bias=gpu.asarray(b))
+        product(gpu.asarray(x), gpu.asarray(W), bias=gpu.asarray(b), **named)
         calls.append(gpu.launches[:])
-    assert calls == [[], ["gn_relu"]]  # the bias is still in the product
+    assert calls == [[], ["gn_bias_relu_mask" if masked else "gn_relu"]]  # the latter with the bias in the product
+    if masked:
+        bits = np.unpackbits(to_host(named["aux"]), axis=1, bitorder="little")
+        assert np.array_equal(bits[:, :6], x @ W + b > 0)
 
 
 @whole
