@@ -124,6 +124,8 @@ class Sequential(Layer):
 class _WithReLU(Layer):
     """A Linear or Conv2d that does the work of a ReLU, too, and gives with y what the ReLU keeps."""
 
+    keeps = False  # as in networks from older pickles
+
     def __init__(self, layer: Any, *, keeps: bool) -> None:
         self.layer, self.keeps = layer, keeps
 
