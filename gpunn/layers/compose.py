@@ -1,7 +1,6 @@
 """Layers made of layers."""
 
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from gpunn.checks import shown
 from gpunn.device import Array
 from gpunn.errors import OptionError, ShapeError, SpentCache
-from gpunn.layers.activation import ReLU, activation
+from gpunn.layers.activation import Identity, ReLU, activation
 from gpunn.layers.base import Layer, Shape
 from gpunn.layers.conv import Conv2d
 from gpunn.layers.linear import Linear
@@ -52,26 +51,26 @@ class Sequential(Layer):
         self.output_shape(None)
 
     @functools.cached_property  # on first use, because networks from older pickles do not have it
-    def _forward_layers(self) -> list[Layer]:
-        """The layers as forward goes through them: with two others for each that is followed by a ReLU."""
-        layers = list(self.layers)
-        for i, (layer, after) in enumerate(itertools.pairwise(self.layers)):
-            if type(layer) in (Linear, Conv2d) and type(after) is ReLU:  # no subclass: it may do otherwise
-                layers[i : i + 2] = _WithReLU(layer, keeps=i + 1 in self._between), _Done()
+    def _computed(self) -> list[Layer]:
+        """The layers, and in place of some the ones that do the work of a ReLU together with that of its neighbours."""
+        layers, kinds = list(self.layers), [type(layer) for layer in self.layers]  # no subclass: it may do otherwise
+        between = [Linear, ReLU, Linear]
+        for i, kind in enumerate(kinds):
+            if kind in (Linear, Conv2d):
+                above, hands_over = kinds[i + 1 : i + 2] == [ReLU], kinds[i : i + 3] == between
+                below = kinds[max(0, i - 2) : i + 1] == between
+                if above or below:
+                    layers[i] = _WithReLU(layers[i], below, above, hands_over)
+                if above:
+                    layers[i + 1] = Identity() if hands_over else _Done()
         return layers
-
-    @functools.cached_property
-    def _between(self) -> set[int]:
-        """The numbers of the ReLUs between two Linears."""
-        kinds = [type(layer) for layer in self.layers]
-        return {i for i in range(1, len(kinds) - 1) if kinds[i - 1 : i + 2] == [Linear, ReLU, Linear]}
 
     def children(self) -> dict[str, Layer]:
         return dict(zip(self._names, self.layers, strict=True))
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, list[Any]]:
         caches = []
-        for layer, name in zip(self._forward_layers, self._names):  # noqa: B905  strict would take time in every step
+        for layer, name in zip(self._computed, self._names):  # noqa: B905  strict would take time in every step
             x, cache = layer.forward(x, train=train, key=key and (*key, name))
             caches.append(cache)
         return x, caches
@@ -86,20 +85,15 @@ class Sequential(Layer):
                 "this cache has been used already: backward takes that of one forward pass once; call forward again"
             )
         end = 0 if need_dx else self._lowest  # below it nothing learns
-        between = self._between
         dx: Array | None = dy
         for i in range(len(self.layers) - 1, -1, -1):
             c = cache.pop()
-            if i < end or i in between:  # the Linear above has done it
-                continue
-            if i - 1 in between:
-                dx = self.layers[i].backward(dx, c, kept=cache[-1])  # type: ignore[call-arg]
-            else:
-                dx = self.layers[i].backward(dx, c, need_dx=need_dx or i > end)
+            if i >= end:
+                dx = self._computed[i].backward(dx, c, need_dx=need_dx or i > end)
         return dx if need_dx else None
 
     def infer(self, x: Array) -> Array:
-        for layer in self._forward_layers:
+        for layer in self._computed:
             x = layer.infer(x)
         return x
 
@@ -122,32 +116,36 @@ class Sequential(Layer):
 
 
 class _WithReLU(Layer):
-    """A Linear or Conv2d that does the work of a ReLU, too, and gives with y what the ReLU keeps."""
+    """A Linear or Conv2d that does work of the ReLUs next to it: of the one `above` forward, of that `below` backward.
 
-    keeps = False  # as in networks from older pickles
+    The Linear under a ReLU of the second kind `hands_over`, with y, what `ops.relu_linear_backward` wants to know of y.
+    """
 
-    def __init__(self, layer: Any, *, keeps: bool) -> None:
-        self.layer, self.keeps = layer, keeps
+    def __init__(self, layer: Any, below: bool, above: bool, hands_over: bool) -> None:
+        self.layer, self.below, self.above, self.hands_over = layer, below, above, hands_over
 
-    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Any, Array]:
-        if self.keeps:
-            y, kept, cache = self.layer.forward_kept(x)
-            return (y, kept), cache
-        y, cache = self.layer.forward(x, relu=True)
-        return (y, y), cache
+    def forward(self, x: Any, *, train: bool = False, key: Any = None) -> tuple[Any, tuple[Array, Array | None]]:
+        x, kept = x if self.below else (x, None)
+        if self.hands_over:
+            y, handed, cache = self.layer.forward_kept(x)
+            return (y, handed), (cache, kept)
+        y, cache = self.layer.forward(x, relu=self.above)
+        return y, (cache, kept)
 
-    def infer(self, x: Array) -> Array:
-        return self.layer.forward(x, relu=True)[0]
-
-
-class _Done(Layer):
-    """In place of that ReLU: its output, and what it keeps, are there already."""
-
-    def forward(self, x: Any, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
-        return x
+    def backward(self, dy: Array, cache: tuple[Array, Array | None], *, need_dx: bool = True) -> Array | None:
+        if self.below:
+            return self.layer.backward(dy, *cache)
+        return self.layer.backward(dy, cache[0], need_dx=need_dx)
 
     def infer(self, x: Array) -> Array:
-        return x
+        return self.layer.forward(x, relu=self.above)[0]
+
+
+class _Done(ReLU):
+    """A ReLU whose forward pass has been done already."""
+
+    def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Array]:
+        return x, x
 
 
 class Residual(Sequential):

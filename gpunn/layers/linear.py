@@ -45,7 +45,7 @@ class Linear(Layer):
         x = self._check_input(x, W, (self.n_in,))
         return *linear_relu_kept(x, W, self.b.value if self.b else None), x
 
-    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True, kept: Array | None = None) -> Array | None:
+    def backward(self, dy: Array, cache: Array, kept: Array | None = None, *, need_dx: bool = True) -> Array | None:
         W, b = self.W, self.b
         out = (None, W.grad_out, b.grad_out if b else None)
         if kept is None:

@@ -13,7 +13,14 @@ from gpunn import ops
 from gpunn.kernels.cpu.linear import ones
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
+__all__ = [
+    "TWINS",
+    "labels_fit",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_both",
+]
 
 FEW = 64  # labels that Python itself looks at in less time
 OUT_OF_RANGE = "a class number is below 0, or not below the number of columns"
@@ -30,22 +37,38 @@ def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray
     """`gpunn.ops.softmax_cross_entropy` for NumPy arrays."""
     if y.ndim != 1:
         return reference(ops.softmax_cross_entropy)(z, y)
-    n, m = z.shape
-    p = z - np.maximum.reduce(z, axis=1, keepdims=True)
-    right = p.ravel()[_places(p, y)]
-    np.exp(p, out=p)
-    sums = p.dot(ones(m, p.dtype))
-    p /= sums[:, None]
-    return ones(n, p.dtype).dot(np.log(sums) - right) / p.dtype.type(n), p
+    return _cross_entropy(z, _places(z, y))
 
 
 def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`gpunn.ops.softmax_cross_entropy_backward` for NumPy arrays."""
     if y.ndim != 1:
         return reference(ops.softmax_cross_entropy_backward)(p, y)
-    n = p.shape[0]
-    dz = np.divide(p, n, order="C")
-    dz.ravel()[_places(p, y)] -= 1.0 / n  # in one piece, so that this is dz itself
+    return _gradient(p, _places(p, y), np.empty(p.shape, p.dtype))
+
+
+def softmax_cross_entropy_both(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """`gpunn.ops.softmax_cross_entropy_both` for NumPy arrays."""
+    if y.ndim != 1:
+        return reference(ops.softmax_cross_entropy_both)(z, y)
+    places = _places(z, y)
+    loss, p = _cross_entropy(z, places)
+    return loss, _gradient(p, places, p)
+
+
+def _cross_entropy(z: np.ndarray, places: np.ndarray) -> tuple[Any, np.ndarray]:
+    n, m = z.shape
+    p = np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), order="C")
+    right = p.ravel()[places]
+    np.exp(p, out=p)
+    sums = p.dot(ones(m, p.dtype))
+    p /= sums[:, None]
+    return ones(n, p.dtype).dot(np.log(sums) - right) / p.dtype.type(n), p
+
+
+def _gradient(p: np.ndarray, places: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    np.divide(p, p.shape[0], out=dz)
+    dz.ravel()[places] -= 1.0 / p.shape[0]  # in one piece, so that this is dz itself
     return dz
 
 
@@ -79,5 +102,6 @@ TWINS: dict[str, Callable[..., Any]] = {
     "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "softmax_cross_entropy_backward": softmax_cross_entropy_backward,
+    "softmax_cross_entropy_both": softmax_cross_entropy_both,
     "labels_fit": labels_fit,
 }

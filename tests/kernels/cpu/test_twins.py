@@ -150,16 +150,20 @@ def test_softmax_cross_entropy(dtype, shape, kind):
     labels = rng.integers(0, shape[1], shape[0])
     y = np.eye(shape[1], dtype=dtype)[labels] if kind == "rows" else labels.astype(kind)
     loss_wanted, p_wanted = ops.softmax_cross_entropy.reference(z, y)
-    for twin, twin_backward in zip(
-        twins("softmax_cross_entropy"), twins("softmax_cross_entropy_backward"), strict=True
-    ):
+    names = "softmax_cross_entropy", "softmax_cross_entropy_backward", "softmax_cross_entropy_both"
+    for twin, twin_backward, twin_both in zip(*map(twins, names), strict=True):
         for array in layouts(z):
             value, p = twin(array, y)
             np.testing.assert_allclose(value, loss_wanted, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
             assert value.dtype == loss_wanted.dtype
             close(p, p_wanted, dtype)
             close(twin_backward(np.asfortranarray(p), y), ops.softmax_cross_entropy_backward.reference(p, y), dtype)
-            close(twin_backward(p, y), ops.softmax_cross_entropy_backward.reference(p_wanted, y), dtype)
+            wanted = ops.softmax_cross_entropy_backward.reference(p_wanted, y)
+            close(twin_backward(p, y), wanted, dtype)
+            both, dz = twin_both(array, y)
+            assert both == value
+            assert both.dtype == value.dtype
+            close(dz, wanted, dtype)
         extreme = np.array([[1e4, -1e4, 0.0]], dtype)
         assert twin(extreme, np.array([0]))[0] == 0.0
         assert twin(extreme, np.array([1]))[0] == 2e4
@@ -168,7 +172,7 @@ def test_softmax_cross_entropy(dtype, shape, kind):
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2, 1, 0], [0, 3, 2, 1], [0, 1, 2, 10**9], [0, -1, 2, 1]])
 def test_no_row_or_class_is_read_or_written_that_is_not_there(labels):
     z = rng.standard_normal((4, 3)).astype("float32")
-    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward"):
+    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward", "softmax_cross_entropy_both"):
         for twin in twins(name):
             with pytest.raises(ValueError if len(labels) != 4 else IndexError):
                 twin(z, np.array(labels))
@@ -176,7 +180,7 @@ def test_no_row_or_class_is_read_or_written_that_is_not_there(labels):
 
 def test_one_class_number_stands_for_all_rows():
     z, y = rng.standard_normal((4, 3)).astype("float32"), np.array([2])
-    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward"):
+    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward", "softmax_cross_entropy_both"):
         wanted = getattr(ops, name).reference(z, y)
         for twin in twins(name):
             np.testing.assert_allclose(twin(z, y)[0], wanted[0], rtol=1e-6)

@@ -14,7 +14,14 @@ from gpunn.kernels.cpu.loss import OUT_OF_RANGE
 from gpunn.kernels.cpu.threads import split
 from gpunn.ops._op import reference
 
-__all__ = ["TWINS", "labels_fit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_backward"]
+__all__ = [
+    "TWINS",
+    "labels_fit",
+    "softmax",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_both",
+]
 
 LEAST = 1 << 17  # numbers for each thread
 F = np.float32
@@ -58,6 +65,16 @@ def _backward(p, y, dz):
         dz[n, y[n]] = (p[n, y[n]] - one) / n_rows
 
 
+@jit(sums=True)
+def _both(z, y, dz):
+    loss = _cross_entropy(z, y, dz)
+    for n in range(z.shape[0]):
+        dz[n, y[n]] -= F(1.0)
+        for c in range(z.shape[1]):
+            dz[n, c] /= F(z.shape[0])
+    return loss
+
+
 @jit
 def _fit(labels, classes):
     for label in labels:  # noqa: SIM110  a loop is what compiles
@@ -81,10 +98,18 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 def softmax_cross_entropy(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
     """`gpunn.ops.softmax_cross_entropy` for NumPy arrays."""
-    if z.dtype != F or not plain(z) or not z.size or not _fit_rows(y, z):
+    if not _suits(z, y):
         return loss.softmax_cross_entropy(z, y)
     p = np.empty(z.shape, F)
     return F(_cross_entropy(z, y, p)), p
+
+
+def softmax_cross_entropy_both(z: np.ndarray, y: np.ndarray) -> tuple[Any, np.ndarray]:
+    """`gpunn.ops.softmax_cross_entropy_both` for NumPy arrays."""
+    if not _suits(z, y):
+        return loss.softmax_cross_entropy_both(z, y)
+    dz = np.empty(z.shape, F)
+    return F(_both(z, y, dz)), dz
 
 
 def softmax_cross_entropy_backward(p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -101,6 +126,10 @@ def labels_fit(labels: np.ndarray, *, classes: int) -> bool:
     return _fit(labels, classes) if labels.dtype.isnative else loss.labels_fit(labels, classes=classes)
 
 
+def _suits(z: np.ndarray, y: np.ndarray) -> bool:
+    return z.dtype == F and plain(z) and z.size > 0 and _fit_rows(y, z)
+
+
 def _fit_rows(y: np.ndarray, rows: np.ndarray) -> bool:
     """Whether y is a class number for each of the rows, of a type that Numba knows: not in another order of bytes.
 
@@ -113,5 +142,6 @@ TWINS: dict[str, Callable[..., Any]] = {
     "softmax": softmax,
     "softmax_cross_entropy": softmax_cross_entropy,
     "softmax_cross_entropy_backward": softmax_cross_entropy_backward,
+    "softmax_cross_entropy_both": softmax_cross_entropy_both,
     "labels_fit": labels_fit,
 }
