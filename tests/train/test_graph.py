@@ -603,6 +603,15 @@ def test_graphs_give_way_to_answers_that_lack_their_memory(fake_gpu, use):
     assert {*pieces} == {1, 44}  # the one row tells how many outputs there are
 
 
+def test_the_memory_of_a_graph_that_goes_is_given_back(fake_gpu):
+    t = trainer(fake_gpu)
+    t.fit((X, LABELS), epochs=4, batch_size=8)
+    assert len(t._graphs._steps) == 2
+    assert fake_gpu.state.emptied == 0
+    t._graphs.forget_data(())
+    assert fake_gpu.state.emptied == 2
+
+
 # --- the script that is to be run on a GPU
 
 

@@ -10,6 +10,7 @@ the tests. Not yet run on a GPU.
 
 import contextlib
 import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ class Graph:
     def __init__(self, enqueue: Callable[[], Any]) -> None:
         cuda = module.cupy().cuda
         self._pool = cuda.MemoryPool()
+        # A pool of CuPy 14 that goes keeps for ever what lies free in it, which is all that a graph has.
+        weakref.finalize(self, self._pool.free_all_blocks).atexit = False
         stream = cuda.Stream(non_blocking=True)  # while another captures, the default stream may be used
         cuda.Device().synchronize()  # what was enqueued elsewhere
         with cuda.using_allocator(self._pool.malloc), stream:

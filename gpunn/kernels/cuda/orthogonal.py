@@ -38,7 +38,7 @@ def muon(w: Array, g: Array, v: Array, /, *, eta: float, mu: float) -> None:
     """`gpunn.ops.muon` for CuPy arrays."""
     if not plain(w, g, v):
         return reference(ops.muon)(w, g, v, eta=eta, mu=mu)
-    at, constants = place("muon"), (eta, mu, *[0.0] * 6)
+    at, constants = place("muon"), (float(eta), float(mu), *[0.0] * 6)
     ahead = empty((w.size // w.shape[-1], w.shape[-1]), w.dtype)
     launch("muon_ahead", w.dtype, blocks(w.size), ahead, v, g, w.size, at, *constants)
     launch("sgd", w.dtype, blocks(w.size), w, orthogonalize(ahead), w.size, at, *constants)

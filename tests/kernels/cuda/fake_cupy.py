@@ -73,7 +73,7 @@ class Event:
 
     def record(self, stream=None):
         refuse("an event")
-        stream = stream or null
+        stream = stream or state.current
         self.copies, self.clock = list(stream.copies), stream.known if stream.copies else state.clock
 
     def synchronize(self):
@@ -167,7 +167,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         for value in inputs:
-            if isinstance(value, np.ndarray) and value.ndim:
+            if isinstance(value, np.ndarray):
                 raise TypeError(f"Unsupported type {type(value)}")
         return compute(getattr(ufunc, method), *inputs, **kwargs)
 
@@ -209,7 +209,11 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self.host)
 
     def __getitem__(self, key):
-        return wrap(self.host[unwrap(key)]) if not _selects(key) else compute(lambda a, k: a[k], self, key)
+        if not _selects(key):
+            return wrap(self.host[unwrap(key)])
+        if any(getattr(k, "dtype", None) == bool for k in (key if isinstance(key, tuple) else (key,))):
+            refuse("counting what is true")
+        return compute(lambda a, k: a[k], self, key)
 
     def __setitem__(self, key, value):
         if isinstance(value, np.ndarray) and value.ndim:
@@ -223,7 +227,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         again()
         note(again)
 
-    def astype(self, dtype, order="C", copy=True):
+    def astype(self, dtype, order="K", copy=True):
         if not copy and self.dtype == dtype:
             return self
         return compute(lambda a: a.astype(dtype, order=order), self)
@@ -313,10 +317,13 @@ class Graph:
 
 
 class MemoryPool:
-    """A pool, by name alone."""
+    """A pool, by name alone. What lies free in one that goes is lost, as with CuPy 14, but by `free_all_blocks`."""
 
     def malloc(self, size):
         raise NotImplementedError
+
+    def free_all_blocks(self):
+        state.emptied += 1
 
 
 @contextlib.contextmanager
@@ -354,6 +361,9 @@ cuda = types.SimpleNamespace(
 )  # fmt: skip
 
 
+WAITS = "clip", "nonzero", "sign", "unique_all", "unique_counts", "unique_inverse", "unique_values"
+
+
 class Namespace:
     """The functions of the array API, for these arrays."""
 
@@ -379,6 +389,8 @@ class Namespace:
             return thing
 
         def function(*args, device=None, **kwargs):
+            if name in WAITS or (name in ("concat", "stack") and len(args[0]) > 8):  # more addresses go to the device
+                refuse(name)
             return compute(thing, *args, **kwargs)
 
         return function

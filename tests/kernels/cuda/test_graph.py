@@ -91,7 +91,7 @@ def test_what_was_enqueued_before_an_error_is_over_when_it_is_raised(monkeypatch
             done.append("stream")
 
     cuda = types.SimpleNamespace(
-        MemoryPool=lambda: types.SimpleNamespace(malloc=None),
+        MemoryPool=lambda: types.SimpleNamespace(malloc=None, free_all_blocks=list),
         Stream=lambda non_blocking: Stream(),
         Device=lambda: types.SimpleNamespace(synchronize=lambda: done.append("device")),
         using_allocator=contextlib.nullcontext,

@@ -27,6 +27,14 @@ def test_muon(gpu, lt, compare, shape, dtype):
     assert all(np.array_equal(to_host(a), to_host(b)) for a, b in zip(got, fixed, strict=True))
 
 
+def test_whole_numbers_are_constants_too(gpu, lt, compare):
+    arrays = [normal((3, 8), "float64") for _ in range(3)]
+    wanted, got = [a.copy() for a in arrays], [gpu.asarray(a) for a in arrays]
+    ops.muon.reference(*wanted, eta=1, mu=0)
+    TWINS["muon"](*got, eta=1, mu=0)
+    compare(tuple(got), tuple(wanted), NEAR["float64"])
+
+
 @dtypes
 @pytest.mark.parametrize("shape", SHAPES[:-1])
 def test_orthogonalize(gpu, lt, compare, shape, dtype):
