@@ -2,16 +2,18 @@
 
     python benchmarks/gpu_check.py FOLDER [--minutes 9] [--only PART ...]
 
-Each part writes FOLDER/<part>.json as soon as it is done, and what fails is written there too; FOLDER/summary.json says
-how each went. The exit status is 0 only if all went well. Written where there was no GPU: not yet run on one.
+Each part is a process of its own, and writes FOLDER/<part>.json as soon as it is done; what fails is written there too,
+and the others go on. FOLDER/summary.json says how each went. The exit status is 0 only if all went well. Written where
+there was no GPU: not yet run on one.
 """
 
+# ruff: noqa: E402
 import argparse
 import contextlib
+import functools
 import inspect
 import itertools
 import json
-import os
 import subprocess
 import sys
 import time
@@ -22,6 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
+HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))  # for `benchmarks`, and for gpunn where it is not installed
+
 from gpunn import ops
 from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
@@ -30,11 +35,10 @@ from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cuda import TWINS, cudnn, module, product, twins
 from gpunn.kernels.cuda.graph import Graph, Tables
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))  # for `benchmarks`, which is not installed
 rng = np.random.default_rng(0)
 SHAPES = [(32, 128), (1024, 1024), (16384, 10), (4099, 257), (8192, 4096)]  # the last for the rate of the memory
 RUNS = 20  # of what is timed
+LIMIT, LIMITS = 180, {"against": 300, "convolutions": 240, "suite": float("inf")}  # seconds of a part, at most
 IMAGES = (256, 24, 24, 32)
 CONVOLUTIONS = [  # x, W, stride, padding
     ((256, 28, 28, 1), (3, 3, 1, 32), (1, 1), (0, 0)),
@@ -82,6 +86,14 @@ def error(got, wanted):
     """The largest difference, as a part of the largest number."""
     got, wanted = got.astype("float64"), wanted.astype("float64")
     return float(abs(got - wanted).max()) / (float(abs(wanted).max()) or 1.0)
+
+
+def attempt(found, f, **about):
+    """Put the rows that f() returns into `found`; or one that says why there are none, so that the next are tried."""
+    try:
+        found += f()
+    except Exception:
+        found.append(about | {"error": traceback.format_exc()[-2000:], "ok": False})
 
 
 # --- the parts: each returns what is written, and whether all is well
@@ -138,7 +150,10 @@ def kernels():
     """Twins beside their references, both on the device: errors, and microseconds of each."""
     rows = []
 
-    def compare(name, *args, near=NEAR["float32"], **named):
+    def compare(name, *args, **named):
+        attempt(rows, lambda: [compared(name, *args, **named)], op=name, shape=list(args[0].shape))
+
+    def compared(name, *args, near=NEAR["float32"], **named):
         ours, theirs = ([a.copy() if hasattr(a, "copy") else a for a in args] for _ in range(2))
         got, wanted = TWINS[name](*ours, **named), getattr(ops, name).reference(*theirs, **named)
         pairs = [pair for pair in zip(ours, theirs, strict=True) if hasattr(pair[0], "astype")]
@@ -151,7 +166,7 @@ def kernels():
         row["twin_us"] = microseconds(lambda: TWINS[name](*ours, **named))
         row["reference_us"] = microseconds(lambda: getattr(ops, name).reference(*theirs, **named))
         row["twin_host_us"] = host_microseconds(lambda: TWINS[name](*ours, **named))
-        rows.append(row)
+        return row
 
     alpha = {"leaky_relu": {"alpha": 0.1}, "elu": {"alpha": 1.0}}
     steps = {
@@ -190,7 +205,7 @@ def kernels():
             y, r, *_ = ops.normalize.reference(x, axes=axes, epsilon=1e-5)
             compare("normalize_backward", dy, y, r, axes=axes)
         compare("clip_by_norm", x.reshape(-1), limit=1.0)
-        compare("cast", x, np.dtype(_bfloat16()), near=0.0)
+        attempt(rows, lambda x=x: [compared("cast", x, np.dtype(_bfloat16()), near=0.0)], op="cast", shape=list(shape))
         for name in CONSTANTS:
             of = inspect.signature(getattr(ops, name)).parameters.values()
             arrays = [abs(normal(x.size)) for parameter in of if parameter.kind is parameter.POSITIONAL_ONLY]
@@ -264,7 +279,8 @@ def products():
     rows = []
     for (n, k, m), precision in itertools.product(PRODUCTS, NEAR):
         with product.tf32(precision == "tf32"):
-            rows += _products(n, k, m, precision)
+            of = functools.partial(_products, n, k, m, precision)
+            attempt(rows, of, shape=[n, k, m], precision=precision)
     nan, mask = normal((32, 64)) * float("nan"), product.mask_for(32, 32)
     with_mask = {"bias": nan[0, :32], "aux": mask}
     kept = [bool(cp().isnan(product.product(nan, nan.T, epilogue="relu", **given)).all()) for given in ({}, with_mask)]
@@ -523,13 +539,15 @@ def capture():
 
 def steps(folder):
     """Eager training steps with these kernels and without them."""
+    from benchmarks.process import environment as environment_of_workers
+
     found, well = {}, True
     for fast, (name, batches) in itertools.product("10", NETWORKS):
         out = folder / f"bench-{name}-{fast}.json"
         arguments = ["bench", name, "--batch-size", ",".join(map(str, batches)), "--device", "cuda", "--json", str(out)]
         ran = subprocess.run(
             [sys.executable, "-m", "gpunn", *arguments],
-            env=os.environ | {"GPUNN_FAST": fast, "PYTHONPATH": str(HERE)},
+            env=environment_of_workers() | {"GPUNN_FAST": fast},
             capture_output=True,
             text=True,
             timeout=120,
@@ -852,18 +870,53 @@ def main():
     if not report.available:
         sys.exit(f"there is no GPU to check: {report.reason}; to mend it: {report.fix}")
     folder.mkdir(parents=True, exist_ok=True)
+    names = given.only or list(parts)
+    if len(names) == 1:
+        sys.exit(not written(folder, names[0], parts[names[0]]))
     summary = {}
-    for name in given.only or parts:
-        begun, late = time.perf_counter(), time.perf_counter() > until
-        try:
-            found, well = ({"skipped": "no time was left"}, False) if late else parts[name]()
-        except Exception:
-            found, well = {"error": traceback.format_exc()}, False
+    for name in names:
+        begun = time.perf_counter()
+        left = until - begun
+        command = [sys.executable, __file__, str(folder), "--only", name, "--minutes", str(left / 60)]
+        limit = min(left + 20, LIMITS.get(name, LIMIT))
+        well = apart(folder, name, command, limit) if left > 0 else written(folder, name, late)
         summary[name] = {"ok": well, "seconds": round(time.perf_counter() - begun, 1)}
-        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
         print(f"{name:<14}{'ok' if well else 'FAILED':<8}{summary[name]['seconds']:>7.1f} s", flush=True)
     sys.exit(not all(part["ok"] for part in summary.values()))
+
+
+def late():
+    return {"skipped": "no time was left"}, False
+
+
+def written(folder, name, part):
+    """Write what a part finds; returns whether all is well."""
+    try:
+        found, well = part()
+    except Exception:
+        found, well = {"error": traceback.format_exc()}, False
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1, default=str) + "\n")
+    return bool(well)
+
+
+def apart(folder, name, command, seconds):
+    """A part in a process of its own: where a kernel fails, or the process dies or hangs, the next are tried."""
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    try:
+        ran = subprocess.run(command, timeout=seconds, stderr=subprocess.PIPE, text=True, errors="replace")
+        status, said = ran.returncode, ran.stderr
+    except subprocess.TimeoutExpired as over:
+        status, said = f"stopped after {seconds:.0f} s", (over.stderr or b"").decode(errors="replace")
+    if status == 0:
+        return True
+    if (folder / f"{name}.json").exists():
+        return False
+
+    def ended():
+        raise RuntimeError(f"{name} ended with {status}: {said[-2000:]}")
+
+    return written(folder, name, ended)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Captured steps beside the usual ones, on a stand-in for a GPU; see tests/kernels/cuda/fake_cupy.py."""
 
 import importlib.util
+import json
+import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -622,6 +626,49 @@ def gpu_check():
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+PART = "import json, os, pathlib, sys, time; folder = pathlib.Path(sys.argv[1]); "
+ENDS = {
+    "well": ("", True, None),
+    "wrong": ("(folder / 'wrong.json').write_text('{}'); sys.exit(1)", False, {}),
+    "dies": ("print('the reason', file=sys.stderr, flush=True); os.abort()", False, "the reason"),
+    "hangs": ("time.sleep(60)", False, "stopped after 2 s"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_becomes_of_one_part_of_the_script_is_written_and_ends_no_other(gpu_check, name, tmp_path):
+    code, well, found = ENDS[name]
+    (tmp_path / f"{name}.json").write_text("of another run")
+    command = [sys.executable, "-c", PART + code, str(tmp_path)]
+    assert gpu_check.apart(tmp_path, name, command, 2 if name == "hangs" else 60) is well
+    if well:
+        return
+    told = json.loads((tmp_path / f"{name}.json").read_text())
+    assert told == found or found in told["error"]
+
+
+def test_a_row_of_the_script_that_fails_leaves_the_others(gpu_check):
+    rows = []
+    for n in (1, 0, 2):
+        gpu_check.attempt(rows, lambda n=n: [{"n": 2 / n, "ok": True}], n=n)
+    assert [row["n"] for row in rows] == [2.0, 0, 1.0]
+    assert "ZeroDivisionError" in rows[1]["error"]
+    assert not rows[1]["ok"]
+
+
+def test_the_parts_of_the_script_find_the_packages_of_this_process(gpu_check, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setenv("PYTHONPATH", "wheels")
+
+    def run(command, env, **_):
+        seen.append(env)
+        return types.SimpleNamespace(returncode=1, stderr="")
+
+    monkeypatch.setattr(gpu_check.subprocess, "run", run)
+    gpu_check.steps(tmp_path)
+    assert {env["PYTHONPATH"] for env in seen} == {f"{gpu_check.HERE}{os.pathsep}wheels"}
 
 
 @pytest.mark.slow

@@ -211,7 +211,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, key):
         if not _selects(key):
             return wrap(self.host[unwrap(key)])
-        if any(getattr(k, "dtype", None) == bool for k in (key if isinstance(key, tuple) else (key,))):
+        if any(isinstance(k, ndarray) and k.dtype.kind == "b" for k in (key if isinstance(key, tuple) else (key,))):
             refuse("counting what is true")
         return compute(lambda a, k: a[k], self, key)
 
