@@ -271,13 +271,14 @@ class Plan:
         """Use this algorithm from now on."""
         self.algorithm, self.workspace = found.algorithm, found.workspace
 
-    def run(self, device: int, stream: int, at: Sequence[int], alpha: float, beta: float) -> None:
-        """Enqueue C <- alpha A B + beta C with the epilogue, `at` the addresses of A, B and C."""
+    def run(self, device: int, stream: int, at: Sequence[int], alpha: float, beta: float) -> bool:
+        """Enqueue C <- alpha A B + beta C with the epilogue, `at` the addresses of these; False where it cannot."""
         library, (a, b, c) = self.library, at
         handle, one, other = library.handle(device), self.scalar(alpha), self.scalar(beta)
-        library.call(
+        return not library.call(
             *("Matmul", handle, self.desc, byref(one), b, self.b, a, self.a, byref(other), c, self.c, c, self.c),
             *(byref(self.algorithm), address(library.workspaces[device]), self.workspace, stream),
+            may=(NOT_SUPPORTED, INVALID),
         )
 
 
@@ -469,14 +470,21 @@ def _by_library(
         if plan is None:
             return False
         plan.point(bias_at, aux_at)
-        plan.run(device, stream.ptr, at, alpha, beta)
-    return True
+        if plan.run(device, stream.ptr, at, alpha, beta):
+            return True
+        _plans[device, spec] = None, tune
+    warnings.warn(
+        f"cuBLASLt refuses a product that it has proposed an algorithm for, which is made otherwise, slower: {spec}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
 
 
 def _fastest(
     plan: Plan,
     found: list[Found],
-    run: Callable[[Plan], None],
+    run: Callable[[Plan], bool],
     apart: Callable[[], None] | None,
     out: Array,
     beta: float,
@@ -486,7 +494,7 @@ def _fastest(
     times = []
     for one in found:
         plan.take(one)
-        times.append(_time(lambda: run(plan)))
+        times.append(_time(lambda: run(plan)) if run(plan) else math.inf)
     plan.take(found[times.index(min(times))])
     fused = plan.spec.epilogue == PLAIN or apart is None or min(times) <= _time(apart)
     if before is not None:
@@ -498,11 +506,10 @@ def _keeps_nan(plan: Plan, device: int, stream: int, at: Sequence[int], like: Ar
     """Whether NaN stays NaN under a relu: where it became 0, a network that has gone wrong would look well."""
     bias, out = nans(like.shape[1], like.dtype), empty(like.shape, like.dtype)
     plan.point(address(bias), 0)
-    plan.run(device, stream, [*at[:2], address(out)], 1.0, 0.0)
-    return all_nan(out)
+    return plan.run(device, stream, [*at[:2], address(out)], 1.0, 0.0) and all_nan(out)
 
 
-def _time(run: Callable[[], None]) -> float:
+def _time(run: Callable[[], Any]) -> float:
     """Milliseconds that `run` takes on the GPU."""
     cuda = module.cupy().cuda
     start, end = cuda.Event(), cuda.Event()

@@ -1,5 +1,6 @@
 """The matrix product: what cuBLASLt is told, computed by a stand-in; and the library itself, if it can be loaded."""
 
+import contextlib
 import ctypes
 import itertools
 import threading
@@ -236,6 +237,26 @@ def test_an_error_names_what_failed(gpu, stand_in, monkeypatch):
     monkeypatch.setattr(stand_in, "Matmul", lambda *args: 13)
     with pytest.raises(LibraryError, match=r"cublasLtMatmul failed: execution failed \(status 13\)"):
         product(x, x)
+
+
+@whole
+@pytest.mark.parametrize("tuned", [False, True])
+def test_what_the_library_refuses_after_all_is_made_otherwise(gpu, stand_in, compare, monkeypatch, tuned):
+    x, b = normal((4, 4)), normal(4)
+    does = stand_in.Matmul
+
+    def refuses(handle, desc, *rest):
+        return 15 if stand_in.things[desc.value][7] != module.PLAIN else does(handle, desc, *rest)
+
+    monkeypatch.setattr(stand_in, "Matmul", refuses)
+    gpu.times[:] = [1.0] * 5  # those of the bare product, and of what is apart
+    warned = pytest.warns(RuntimeWarning, match="refuses a product .*epilogue=4")
+    with module.tuning() if tuned else contextlib.nullcontext():
+        with contextlib.nullcontext() if tuned else warned:  # what is timed is not taken, and that is all
+            got = product(gpu.asarray(x), gpu.asarray(x), epilogue="bias", bias=gpu.asarray(b))
+        compare(got, x @ x + b, 1e-12)
+        again = product(gpu.asarray(x), gpu.asarray(x), epilogue="bias", bias=gpu.asarray(b))  # a warning is an error
+    compare(again, x @ x + b, 1e-12)
 
 
 def test_a_library_that_cannot_be_loaded_is_told_of_once(monkeypatch):
