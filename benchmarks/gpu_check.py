@@ -27,6 +27,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))  # for `benchmarks`, and for gpunn where it is not installed
 
+from benchmarks import process
 from gpunn import ops
 from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
@@ -130,7 +131,9 @@ def pytest(folder, name, seconds, *arguments):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *arguments]
     start = time.perf_counter()
     try:
-        ran = subprocess.run(command, cwd=HERE, timeout=seconds, capture_output=True, text=True)
+        ran = subprocess.run(
+            command, cwd=HERE, env=process.environment(), timeout=seconds, capture_output=True, text=True
+        )
         last, status = ran.stdout[-3000:], ran.returncode
     except subprocess.TimeoutExpired as late:
         last, status = (late.stdout or b"").decode(errors="replace")[-3000:], None
@@ -539,15 +542,13 @@ def capture():
 
 def steps(folder):
     """Eager training steps with these kernels and without them."""
-    from benchmarks.process import environment as environment_of_workers
-
     found, well = {}, True
     for fast, (name, batches) in itertools.product("10", NETWORKS):
         out = folder / f"bench-{name}-{fast}.json"
         arguments = ["bench", name, "--batch-size", ",".join(map(str, batches)), "--device", "cuda", "--json", str(out)]
         ran = subprocess.run(
             [sys.executable, "-m", "gpunn", *arguments],
-            env=environment_of_workers() | {"GPUNN_FAST": fast},
+            env=process.environment() | {"GPUNN_FAST": fast},
             capture_output=True,
             text=True,
             timeout=120,
@@ -757,7 +758,6 @@ def against(until):
     """The steps in gpunn and its peers, each in a process of its own; ratios to the best peer and to the floor."""
     import dataclasses
 
-    from benchmarks import process
     from benchmarks.peers import PEERS
     from benchmarks.process import Gone, Process
 
