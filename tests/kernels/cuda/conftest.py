@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import re
 import shutil
 import subprocess
 import types
@@ -67,7 +68,9 @@ class Emulator:
             flags = ["-O1", "-w", "-shared", "-fPIC", "-fno-strict-aliasing", *options, f'-DKERNELS="{kernels}"']
             emulator = Path(__file__).with_name("emulator.cpp")
             subprocess.run(["g++", *flags, "-o", library, emulator], check=True)
-        return _Module(self, ctypes.CDLL(str(library)))
+            command = ["g++", "-E", "-P", "-x", "c++", *options, kernels, "-o", library.with_suffix(".i")]
+            subprocess.run(command, check=True)
+        return _Module(self, ctypes.CDLL(str(library)), _parameters(library.with_suffix(".i").read_text(), options))
 
 
 class _Event:
@@ -78,15 +81,33 @@ class _Event:
         pass
 
 
+def _parameters(code, options):
+    """What each kernel takes, one after the other: "i64", "double", or the data type of an array."""
+    known = {"float": "float32", "double": "float64", "bf16": "bfloat16", "i64": "int64", "u8": "uint8"}
+    defined = dict(option.removeprefix("-D").split("=") for option in options if option.startswith("-D"))
+    known |= {t: known[defined[name]] for t, name in (("T", "STORED"), ("A", "COMPUTED")) if name in defined}
+    found = {}
+    for name, listed in re.findall(r"__global__ void (\w+)\(([^)]*)\)", code):
+        words = [one.replace("const", "").replace("*", " * ").split() for one in listed.split(",")]
+        found[name] = [known[first] if "*" in rest else first for first, *rest in words]
+    return found
+
+
 class _Module:
-    def __init__(self, emulator, library):
-        self.emulator, self.library = emulator, library
+    def __init__(self, emulator, library, parameters):
+        self.emulator, self.library, self.parameters = emulator, library, parameters
 
     def get_function(self, name):
         function = ctypes.cast(getattr(self.library, name), ctypes.c_void_p)
 
         def run(grid, threads, args):
             self.emulator.launches.append(name)
+            for a, wanted in zip(args, self.parameters[name], strict=True):  # CUDA takes them as they come
+                kind = a.dtype.name if isinstance(a, np.ndarray) else {int: "i64", float: "double"}.get(type(a))
+                nothing = type(a) is int and a == 0 and wanted not in ("i64", "double")
+                assert kind == wanted or nothing, f"{name} takes {self.parameters[name]}, and was given {a!r}"
+            assert max(grid[1:], default=1) < 1 << 16
+            assert np.prod(threads) <= 1024
             ints, doubles = [], []
             for a in args:
                 if isinstance(a, np.ndarray):
