@@ -872,7 +872,9 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     names = given.only or list(parts)
     if len(names) == 1:
-        sys.exit(not written(folder, names[0], parts[names[0]]))
+        well = written(folder, names[0], parts[names[0]])
+        print(f"{'ok' if well else 'FAILED'}: {folder / names[0]}.json")
+        sys.exit(not well)
     summary = {}
     for name in names:
         begun = time.perf_counter()
@@ -904,7 +906,8 @@ def apart(folder, name, command, seconds):
     """A part in a process of its own: where a kernel fails, or the process dies or hangs, the next are tried."""
     (folder / f"{name}.json").unlink(missing_ok=True)
     try:
-        ran = subprocess.run(command, timeout=seconds, stderr=subprocess.PIPE, text=True, errors="replace")
+        out, err = subprocess.DEVNULL, subprocess.PIPE
+        ran = subprocess.run(command, timeout=seconds, stdout=out, stderr=err, text=True, errors="replace")
         status, said = ran.returncode, ran.stderr
     except subprocess.TimeoutExpired as over:
         status, said = f"stopped after {seconds:.0f} s", (over.stderr or b"").decode(errors="replace")

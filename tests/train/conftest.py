@@ -36,10 +36,11 @@ def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
     conftest, fake = _stand_ins
     emulator = conftest.Emulator(kernels_folder)
     state = fake.state
+    state.emptied = 0
     state.live.clear()
     state.refused.clear()
     state.capturing = state.pool = None
-    state.replays, state.freed, state.emptied = 0, [], 0
+    state.replays, state.freed = 0, []
     state.computed.clear()
     state.copies, state.reads, state.targets, state.pinned = [], [], {}, []
 
