@@ -36,7 +36,6 @@ def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
     conftest, fake = _stand_ins
     emulator = conftest.Emulator(kernels_folder)
     state = fake.state
-    state.emptied = 0
     state.live.clear()
     state.refused.clear()
     state.capturing = state.pool = None

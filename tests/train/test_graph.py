@@ -610,10 +610,10 @@ def test_graphs_give_way_to_answers_that_lack_their_memory(fake_gpu, use):
 def test_the_memory_of_a_graph_that_goes_is_given_back(fake_gpu):
     t = trainer(fake_gpu)
     t.fit((X, LABELS), epochs=4, batch_size=8)
-    assert len(t._graphs._steps) == 2
-    assert fake_gpu.state.emptied == 0
+    pools = [step.graph._pool for step in t._graphs._steps.values()]
+    assert [pool.emptied for pool in pools] == [False, False]
     t._graphs.forget_data(())
-    assert fake_gpu.state.emptied == 2
+    assert [pool.emptied for pool in pools] == [True, True]
 
 
 # --- the script that is to be run on a GPU
