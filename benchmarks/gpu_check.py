@@ -195,9 +195,7 @@ def kernels():
         compare("softmax_cross_entropy", x, labels)
         compare("softmax_cross_entropy_backward", p, labels)
         compare("softmax_cross_entropy_both", x, labels)
-        losses = [TWINS["softmax_cross_entropy_both"](x, labels)[0] for _ in range(10 * RUNS)]
-        rows[-1]["same_bits"] = len({to_host(loss).tobytes() for loss in losses}) == 1  # whichever block is last
-        rows[-1]["ok"] &= rows[-1]["same_bits"]
+        attempt(rows, lambda x=x, labels=labels: [_same_bits(x, labels)], op="softmax_cross_entropy_both, bits")
         compare("sigmoid_cross_entropy", x, p)
         compare("dropout", x, rate=0.3, key=(1, 2), step=3)
         compare("dropout_backward", dy, x)
@@ -227,9 +225,18 @@ def kernels():
     compare("conv2d_relu", images, W, W[0, 0, 0], near=1e-4)
     compare("linear_relu", normal((1024, 784)), normal((784, 1024)), normal(1024), near=1e-4)
     compare("conv2d_backward", TWINS["conv2d"](images, W), images, W, near=1e-3)
-    rows += [_relu_between(precision) for precision in PRECISIONS]
-    rows += [_begin(*case) for case in itertools.product(("uint8", "float32"), ("float32", _bfloat16()))]
+    for precision in PRECISIONS:
+        attempt(rows, lambda p=precision: [_relu_between(p)], op="relu_linear_backward", dtypes=[precision])
+    for kind, enters in itertools.product(("uint8", "float32"), ("float32", "bfloat16")):
+        attempt(rows, lambda k=kind, e=enters: [_begin(k, e)], op="begin_step", dtypes=[kind, enters])
     return {"rows": rows}, all(row["ok"] for row in rows)
+
+
+def _same_bits(x, labels):
+    """Whether the loss is the same in every launch, whichever of the blocks is the last."""
+    losses = [TWINS["softmax_cross_entropy_both"](x, labels)[0] for _ in range(10 * RUNS)]
+    same = len({to_host(loss).tobytes() for loss in losses}) == 1
+    return {"op": "softmax_cross_entropy_both, bits", "shape": list(x.shape), "ok": same}
 
 
 def _relu_between(precision):
@@ -260,7 +267,7 @@ def _relu_between(precision):
 
 def _begin(kind, enters):
     """The first kernel of a captured step: the batch it takes, the weights it rounds if the batch is rounded."""
-    enters = np.dtype(enters)
+    enters = np.dtype(_bfloat16() if enters == "bfloat16" else enters)
     data, labels = (cp().asarray(rng.integers(0, 256, shape)) for shape in ((6000, 784), 6000))
     data, order, weights = data.astype(kind), cp().asarray(rng.integers(0, 6000, 1024)), normal(1_863_690)
     rounds = (cp().empty(weights.size, enters), weights) if enters.itemsize == 2 else None
