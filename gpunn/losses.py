@@ -67,12 +67,15 @@ class Loss:
         raise NotImplementedError(f"{type(self).__name__} has no backward pass")
 
     def both(self, z: Array, y: Array) -> tuple[Array, Array]:
-        """(L, dz): the forward and the backward pass in one."""
+        """(L, dz), forward and backward in one: what a Trainer calls. A loss of your own needs only those two."""
         loss, cache = self.forward(z, y)
         return loss, self.backward(cache)
 
     def fused(self, y: Array) -> bool:
-        """Whether `both` is one op for such targets. It takes z of bfloat16, too: dz is so then, and L of float32."""
+        """Whether `both` is a single op for targets y, without `forward` and `backward`.
+
+        Such an op takes z of bfloat16, too, and gives dz in bfloat16 and L in float32.
+        """
         return False
 
     def __call__(self, z: Array, y: Array) -> Array:
@@ -267,12 +270,12 @@ class SoftmaxCrossEntropy(_OnSoftmax):
         return ops.softmax_cross_entropy_backward(*cache)
 
     def both(self, z: Array, y: Array) -> tuple[Array, Array]:
-        if not self.fused(y):
+        if not (hasattr(y, "shape") and self.fused(y)):
             return super().both(z, y)
         return ops.softmax_cross_entropy_both(z, _fitting(self, z, y, as_rows=False))
 
     def fused(self, y: Array) -> bool:
-        # no subclass: it may do otherwise
+        # a subclass may have a forward or backward of its own
         return type(self) is SoftmaxCrossEntropy and not self.label_smoothing and len(y.shape) == 1
 
 

@@ -347,8 +347,9 @@ def test_constants_of_numpy_do_not_change_the_data_type():
     ],
 )
 def test_by_hand_what_does_not_fit_is_named(loss, z, y, error, message):
-    with pytest.raises(error, match=message):
-        loss.forward(z, y)
+    for ask in (loss.forward, loss.both):
+        with pytest.raises(error, match=message):
+            ask(z, y)
 
 
 def test_devices_of_one_library_are_told_apart():

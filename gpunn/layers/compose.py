@@ -27,8 +27,8 @@ class Sequential(Layer):
     layer, ShapeError for two layers that do not fit each other.
 
     A Linear or Conv2d also does the work of a ReLU right after it, whose own forward is then not called: this saves a
-    pass over memory. On the way back the work of a ReLU between two Linears is done by the upper one, as the last part
-    of its product dy W^T, and the ReLU's own backward is not called.
+    pass over memory. Of a ReLU between two Linears the second one also does the backward pass, at the end of its
+    product dy W^T, so that neither pass of the ReLU itself is called.
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
@@ -53,16 +53,17 @@ class Sequential(Layer):
     @functools.cached_property  # on first use, because networks from older pickles do not have it
     def _computed(self) -> list[Layer]:
         """The layers, and in place of some the ones that do the work of a ReLU together with that of its neighbours."""
-        layers, kinds = list(self.layers), [type(layer) for layer in self.layers]  # no subclass: it may do otherwise
-        between = [Linear, ReLU, Linear]
-        for i, kind in enumerate(kinds):
-            if kind in (Linear, Conv2d):
-                above, hands_over = kinds[i + 1 : i + 2] == [ReLU], kinds[i : i + 3] == between
-                below = kinds[max(0, i - 2) : i + 1] == between
-                if above or below:
-                    layers[i] = _WithReLU(layers[i], below, above, hands_over)
-                if above:
-                    layers[i + 1] = Identity() if hands_over else _Done()
+        layers, kinds = list(self.layers), [None, None, *map(type, self.layers), None, None]
+        for i, layer in enumerate(self.layers):
+            before, kind, after = kinds[i : i + 2], kinds[i + 2], kinds[i + 3 : i + 5]
+            if kind not in (Linear, Conv2d):  # no subclass: it may do otherwise
+                continue
+            relu_before = kind is Linear and before == [Linear, ReLU]
+            relu_after, hands_on = after[0] is ReLU, kind is Linear and after == [ReLU, Linear]
+            if relu_before or relu_after:
+                layers[i] = _WithReLU(layer, relu_before, relu_after, hands_on)
+            if relu_after:
+                layers[i + 1] = Identity() if hands_on else _Done()
         return layers
 
     def children(self) -> dict[str, Layer]:
@@ -116,29 +117,35 @@ class Sequential(Layer):
 
 
 class _WithReLU(Layer):
-    """A Linear or Conv2d that does work of the ReLUs next to it: of the one `above` forward, of that `below` backward.
+    """A Linear or Conv2d that also does work of the ReLUs beside it.
 
-    The Linear under a ReLU of the second kind `hands_over`, with y, what `ops.relu_linear_backward` wants to know of y.
+        linear1                  relu1      linear2                     as written
+        linear1, relu1 forward   Identity   relu1 backward, linear2     as computed
+
+    With `relu_after` forward gives max(y, 0). With `relu_before` backward gives dL/dz for the input z of that ReLU, not
+    dx. With `hands_on` the next Linear does that: forward gives the pair (y, kept), which passes the Identity, and
+    `kept` tells where y > 0.
     """
 
-    def __init__(self, layer: Any, below: bool, above: bool, hands_over: bool) -> None:
-        self.layer, self.below, self.above, self.hands_over = layer, below, above, hands_over
+    def __init__(self, layer: Any, relu_before: bool, relu_after: bool, hands_on: bool) -> None:
+        self.layer, self.relu_before, self.relu_after, self.hands_on = layer, relu_before, relu_after, hands_on
 
     def forward(self, x: Any, *, train: bool = False, key: Any = None) -> tuple[Any, tuple[Array, Array | None]]:
-        x, kept = x if self.below else (x, None)
-        if self.hands_over:
-            y, handed, cache = self.layer.forward_kept(x)
-            return (y, handed), (cache, kept)
-        y, cache = self.layer.forward(x, relu=self.above)
+        x, kept = x if self.relu_before else (x, None)
+        if self.hands_on:
+            y, kept_of_y, cache = self.layer.forward_kept(x)
+            return (y, kept_of_y), (cache, kept)
+        y, cache = self.layer.forward(x, relu=self.relu_after)
         return y, (cache, kept)
 
     def backward(self, dy: Array, cache: tuple[Array, Array | None], *, need_dx: bool = True) -> Array | None:
-        if self.below:
-            return self.layer.backward(dy, *cache)
-        return self.layer.backward(dy, cache[0], need_dx=need_dx)
+        x, kept = cache
+        if self.relu_before:
+            return self.layer.backward(dy, x, kept=kept)
+        return self.layer.backward(dy, x, need_dx=need_dx)
 
     def infer(self, x: Array) -> Array:
-        return self.layer.forward(x, relu=self.above)[0]
+        return self.layer.forward(x, relu=self.relu_after)[0]
 
 
 class _Done(ReLU):

@@ -16,9 +16,9 @@ class Linear(Layer):
     """y = x W + b: every output sees every input. x (N, n_in), W (n_in, n_out), b (n_out,), y (N, n_out).
 
     `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
-    out. The gradients are derived in `gpunn.ops.linear`. With `relu` forward gives max(y, 0), the work of the ReLU that
-    comes next; `forward_kept` also gives what the Linear after that ReLU takes in its `backward` to do the work of the
-    ReLU there, too; see Sequential. Raises OptionError for a size below 1.
+    out. The gradients are derived in `gpunn.ops.linear`. With `relu` forward gives max(y, 0), for the ReLU that comes
+    next: Sequential asks for that, for `forward_kept`, and for backward with what was `kept`. Raises OptionError for a
+    size below 1.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class Linear(Layer):
         return (linear_relu if relu else linear)(x, W, self.b.value if self.b else None), x
 
     def forward_kept(self, x: Array) -> tuple[Array, Array, Array]:
-        """(y, kept, cache) for y = max(x W + b, 0)."""
+        """(y, kept, cache), y = max(x W + b, 0); `kept` tells where y > 0, see `ops.linear_relu_kept`."""
         W = self.W.value
         x = self._check_input(x, W, (self.n_in,))
         return *linear_relu_kept(x, W, self.b.value if self.b else None), x
 
-    def backward(self, dy: Array, cache: Array, kept: Array | None = None, *, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True, kept: Array | None = None) -> Array | None:
+        """dx; with `kept`, that of the Linear before a ReLU that gave x = max(z, 0), it is dL/dz instead."""
         W, b = self.W, self.b
         out = (None, W.grad_out, b.grad_out if b else None)
         if kept is None:

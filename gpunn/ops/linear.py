@@ -57,9 +57,9 @@ def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
 
 @op
 def linear_relu_kept(x: Array, W: Array, b: Array | None = None) -> tuple[Array, Array]:
-    """(y, kept): `linear_relu`, and what `relu_linear_backward` will want of y.
+    """(y, kept): `linear_relu`, and what tells `relu_linear_backward` where y > 0.
 
-    That is y itself, or where a kernel writes them beside y, a bit for each number that says whether it is above 0.
+    That is y itself, or a mask of bits from a kernel that writes one.
     """
     y = linear_relu(x, W, b)
     return y, y
@@ -74,7 +74,7 @@ def relu_linear_backward(
     *,
     out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
 ) -> tuple[Array, Array, Array]:
-    """The gradients (dz, dW, db) of y = x W + b with x = max(z, 0): `linear_backward`, then `relu_backward` of its dx.
+    """The gradients (dz, dW, db) for z -> x = max(z, 0) -> y = x W + b: dz = dy W^T where z > 0, else 0.
 
     `kept` is what `linear_relu_kept` gave with x; z, dz (N, D). dz is made in one kernel where there is one.
     """

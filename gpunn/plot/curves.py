@@ -68,7 +68,7 @@ def draw_comparison(curves: Mapping[str, Sequence[History]], path: str | Path) -
     `curves` are the histories of a choice, one for each seed. Without validation data for all of them it is the
     training loss. Those of no epochs are left out. Returns whether there was something to draw, and to draw with.
     """
-    curves = {name: histories for name, histories in curves.items() if all(map(len, histories))}
+    curves = {name: histories for name, histories in curves.items() if histories and all(map(len, histories))}
     if not curves or not can_draw():
         return False
     shared = set.intersection(*(set(history.columns) for histories in curves.values() for history in histories))

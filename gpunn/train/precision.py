@@ -21,10 +21,12 @@ def computes_in(dtype: str | None, device: Device) -> bool:
 
 
 class Precision:
-    """How to compute `net` in `dtype`, one of those of a Trainer: `entering` and `leaving` it, and while in `within()`.
+    """How to compute `net` in `dtype`, one of those of a Trainer: `entering` and `leaving` it, inside `computing()`.
 
     Raises OptionError where the device has no such precision, or a package is missing.
     """
+
+    tf32 = False  # as in trainers from older pickles
 
     def __init__(self, dtype: str | None, net: Layer, device: Device) -> None:
         if not computes_in(dtype, device):
@@ -43,8 +45,8 @@ class Precision:
             standardizes = any(isinstance(layer, Standardize) for _, layer in net.walk())
             self.enters = device.dtype("float32") if standardizes else self._narrow
 
-    def within(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Inside it the network is computed so; `rounded` if what `rounds` has named has been rounded just now."""
+    def computing(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Inside it the network is computed so. `rounded`: the copy in `rounds` is up to date, not to be made."""
         if self.tf32:
             from gpunn.kernels.cuda.product import tf32
 
@@ -52,7 +54,7 @@ class Precision:
         return contextlib.nullcontext() if self.enters is None else self.net.store.rounded(self._narrow, done=rounded)
 
     def rounds(self) -> tuple[Array, Array] | None:
-        """(a copy of the weights, they themselves), if there is to be one of fewer bits."""
+        """(copy, weights), where the network meets a copy of its weights in bfloat16; else None."""
         return None if self.enters is None else (self.net.store.copy(self._narrow), self.net.store.values)
 
     def entering(self, x: Array) -> Array:
@@ -65,9 +67,8 @@ class Precision:
 
     def gradient(self, loss: Loss, z: Array, y: Array, share: float = 1.0) -> tuple[Array, Array]:
         """(L, dz) times `share` for these numbers, L in the type of the weights, dz in that of z."""
-        if share == 1.0 and (self.enters is None or loss.fused(y)):
-            return loss.both(z, y)
-        value, dz = loss.both(self.leaving(z), y)
-        if share != 1.0:
+        as_it_is = self.enters is None or (share == 1.0 and loss.fused(y))
+        value, dz = loss.both(z if as_it_is else self.leaving(z), y)
+        if share != 1.0:  # * 1 would be a kernel of its own
             value, dz = value * share, dz * share
-        return value, dz if self.enters is None else ops.cast(dz, z.dtype)
+        return value, dz if as_it_is else ops.cast(dz, z.dtype)

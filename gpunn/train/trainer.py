@@ -274,12 +274,13 @@ class Trainer:
             net.backward(loss.backward(loss_cache), cache, need_dx=False)
 
         A batch in parts has the losses l_i on n_i of its N rows, and L = sum_i n_i/N l_i: so has the gradient.
+        `rounded` is as in `Precision.computing`.
         """
         net, n, total = self.net, x.shape[0], None
         net.zero_grad()  # what a step that was broken off left does not count
         size = int(min(n, self._most))
         in_one = size == n
-        with self._precision.within(rounded=rounded):
+        with self._precision.computing(rounded=rounded):
             for first in range(0, n, size):
                 part = x if in_one else rows(x, first, size)
                 key = (self.seed, step) if not first else (self.seed, step, f"row{first}")
@@ -440,7 +441,7 @@ class Trainer:
         return like.asarray(home.xp.concat(answers, axis=0))
 
     def _infer(self, x: Array) -> Array:
-        with self._precision.within():
+        with self._precision.computing():
             return self._precision.leaving(self.net.infer(self._precision.entering(x)))
 
     def _measure(self, x: Array, y: Array, batch_size: int = 1024, look: bool = False) -> dict[str, float]:

@@ -240,6 +240,20 @@ def test_the_gradient_through_a_relu_that_is_computed_with_the_weights():
         assert max(gn.gradcheck(net, x).values()) < 1e-6
 
 
+def test_a_backward_pass_that_is_looked_at_gets_what_it_names():
+    net, seen = gn.mlp([4, 5, 2]).init(), []
+    for layer in net.layers[::2]:
+
+        def spy(dy, cache, need_dx=True, *, backward=layer.backward, **named):
+            seen.append((need_dx, [*named]))
+            return backward(dy, cache, need_dx=need_dx, **named)
+
+        layer.backward = spy
+    y, cache = net.forward(X.astype("float32"), train=True)
+    net.backward(y, cache)
+    assert seen == [(True, ["kept"]), (True, [])]
+
+
 @pytest.mark.parametrize("hidden", [[5], [5, 6, 7]])
 def test_a_relu_between_two_linears_is_the_upper_ones_on_the_way_back(backend, hidden, monkeypatch):
     def fails(*_, **__):

@@ -61,6 +61,7 @@ def test_choices_are_drawn_side_by_side(tmp_path, monkeypatch, histories, panels
     assert draw_comparison({f"choice {i}": [history] * 2 for i, history in enumerate(histories)}, tmp_path / "c.png")
     assert len(drawn[0].axes) == panels
     assert [len(axes.lines) for axes in drawn[0].axes] == [sum(len(history) > 0 for history in histories)] * panels
+    assert not draw_comparison({"one that was never run": []}, tmp_path / "c.png")
 
 
 def test_of_no_epochs_there_is_no_picture(tmp_path):

@@ -68,7 +68,7 @@ def _cross_entropy(z: np.ndarray, places: np.ndarray) -> tuple[Any, np.ndarray]:
 
 def _gradient(p: np.ndarray, places: np.ndarray, dz: np.ndarray) -> np.ndarray:
     np.divide(p, p.shape[0], out=dz)
-    dz.ravel()[places] -= 1.0 / p.shape[0]  # in one piece, so that this is dz itself
+    dz.ravel()[places] -= 1.0 / p.shape[0]  # dz lies in one piece: ravel() is a view of it
     return dz
 
 
@@ -80,7 +80,7 @@ def _places(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     try:
         return np.ravel_multi_index((_rows(p.shape[0]), y.astype(np.int64, copy=False)), p.shape)
     except ValueError:
-        if y.shape != p.shape[:1]:
+        if p.ndim != 2 or y.shape != p.shape[:1]:
             raise
         raise IndexError(OUT_OF_RANGE) from None
 

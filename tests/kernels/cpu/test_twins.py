@@ -178,6 +178,14 @@ def test_no_row_or_class_is_read_or_written_that_is_not_there(labels):
                 twin(z, np.array(labels))
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2)])
+def test_numbers_that_are_no_rows_are_not_taken_for_a_class_that_is_not_there(shape):
+    for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward", "softmax_cross_entropy_both"):
+        for twin in twins(name):
+            with pytest.raises(ValueError, match="multi_index"):
+                twin(np.zeros(shape, "float32"), np.zeros(4, int))
+
+
 def test_one_class_number_stands_for_all_rows():
     z, y = rng.standard_normal((4, 3)).astype("float32"), np.array([2])
     for name in ("softmax_cross_entropy", "softmax_cross_entropy_backward", "softmax_cross_entropy_both"):

@@ -41,15 +41,15 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
     """c = a b + bias, or a^T b, or a b^T, for some columns, or rows, of c; with `relu` max(c, 0).
 
     The numbers of b are laid out in panels, in the order in which they are needed; so are those of a where they are
-    columns, anew for each set of columns of b: the fewer rows b has, the more columns at a time. How many rows at a
-    time follows from the whole of c, so that all pieces round alike.
+    columns, again for each set of columns of b. How many of its rows at a time follows from the whole of c, so that all
+    pieces round alike.
     """
     (N, M), K = c.shape, a.shape[0] if a_transposed else a.shape[1]
     piece = np.intp(start), np.intp(stop)
     (first, last), (left, right) = ((0, N), piece) if by_columns else (piece, (0, M))
     a, b, c = a.reshape(-1), b.reshape(-1), c.reshape(-1)
     deep = min(DEPTH, K)
-    columns = min(CACHE // deep // PANEL, -(-M // PANEL)) * PANEL
+    columns = min(CACHE // deep // PANEL, -(-M // PANEL)) * PANEL  # the fewer rows, the more columns at a time
     if not a_transposed:
         deep = CACHE // columns
     laid_out = b_transposed or (N > FEW and M > PANEL)  # else b is read where it lies

@@ -135,7 +135,7 @@ def _fit_rows(y: np.ndarray, rows: np.ndarray) -> bool:
 
     Compiled code does not look where an array ends.
     """
-    return y.shape == rows.shape[:1] and y.dtype.kind in "iu" and y.dtype.isnative
+    return rows.ndim == 2 and y.shape == rows.shape[:1] and y.dtype.kind in "iu" and y.dtype.isnative
 
 
 TWINS: dict[str, Callable[..., Any]] = {
