@@ -270,13 +270,13 @@ class SoftmaxCrossEntropy(_OnSoftmax):
         return ops.softmax_cross_entropy_backward(*cache)
 
     def both(self, z: Array, y: Array) -> tuple[Array, Array]:
-        if not (hasattr(y, "shape") and self.fused(y)):
+        if not self.fused(y):
             return super().both(z, y)
         return ops.softmax_cross_entropy_both(z, _fitting(self, z, y, as_rows=False))
 
     def fused(self, y: Array) -> bool:
         # a subclass may have a forward or backward of its own
-        return type(self) is SoftmaxCrossEntropy and not self.label_smoothing and len(y.shape) == 1
+        return type(self) is SoftmaxCrossEntropy and not self.label_smoothing and len(getattr(y, "shape", ())) == 1
 
 
 class FocalLoss(_OnSoftmax):

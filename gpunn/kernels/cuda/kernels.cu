@@ -409,7 +409,8 @@ KERNEL gn_rms_normalize_backward(T* dx, const T* dy, const T* y, const A* r, i64
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Sums over all numbers, or over the rows: each block leaves the sum of its part in `parts`, another kernel adds those.
+// Sums over all numbers, or over the rows: each block leaves the sum of its part in `parts`. Those of a loss its last
+// block adds up (see add_up), all others the kernel that comes next.
 
 KERNEL gn_squares(double* parts, T* g, i64 n) {
     double s = 0;
