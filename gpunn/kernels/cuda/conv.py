@@ -4,6 +4,7 @@ For the product the window at all places is laid out as the rows of a matrix (im
 time as fits in PIECE bytes. Checked as the product is. Not yet run on a GPU.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,31 +27,38 @@ def conv2d(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1),
     """`gpunn.ops.conv2d` for CuPy arrays."""
     if not plain(x, W, *(() if b is None else (b,))):
         return reference(ops.conv2d)(x, W, b, stride=stride, padding=padding)
-    M, size = W.shape[3], windows(x, W.shape[:2], stride, padding)[1]
-    y = empty((x.shape[0], *size, M), x.dtype)
-
-    def by_columns() -> None:
-        for piece in _pieces(x, W, size):
-            columns = _columns(x[piece], W, stride, padding)
-            epilogue = "none" if b is None else "bias"
-            product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
-
-    convolve("y", x, W, y, b, stride, padding, by_columns)
+    y = _y(x, W, stride, padding)
+    by_columns = functools.partial(_by_columns, x, W, y, b, stride, padding, "none" if b is None else "bias")
+    if not convolve("y", x, W, y, b, stride, padding, by_columns):
+        by_columns()
     return y
 
 
 def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
-    """`gpunn.ops.conv2d_relu` for CuPy arrays: one kernel only by cuDNN."""
+    """`gpunn.ops.conv2d_relu` for CuPy arrays: one kernel by cuDNN, or two; or the product with an epilogue."""
     if b is None or not plain(x, W, b):
         return _op.reference(ops.conv2d_relu)(x, W, b, stride=stride, padding=padding)
-    y = empty((x.shape[0], *windows(x, W.shape[:2], stride, padding)[1], W.shape[3]), x.dtype)
-
-    def apart() -> None:
-        z = conv2d(x, W, b, stride=stride, padding=padding)
-        launch("relu", y.dtype, blocks(y.size), y, z, y.size, 0.0)
-
-    convolve("y", x, W, y, b, stride, padding, apart, relu=True)
+    given = x, W, _y(x, W, stride, padding), b, stride, padding
+    y, by_columns = given[2], functools.partial(_by_columns, *given)
+    if convolve("y", *given, functools.partial(by_columns, "relu"), relu=True):
+        return y
+    if convolve("y", *given, functools.partial(by_columns, "bias")):
+        launch("relu", y.dtype, blocks(y.size), y, y, y.size, 0.0)
+    else:
+        by_columns("relu")
     return y
+
+
+def _y(x: Array, W: Array, stride: Pair, padding: Pair) -> Array:
+    return empty((x.shape[0], *windows(x, W.shape[:2], stride, padding)[1], W.shape[3]), x.dtype)
+
+
+def _by_columns(x: Array, W: Array, y: Array, b: Array | None, stride: Pair, padding: Pair, epilogue: str) -> None:
+    """Fill y."""
+    M = W.shape[3]
+    for piece in _pieces(x, W, y.shape[1:3]):
+        columns = _columns(x[piece], W, stride, padding)
+        product(columns, W.reshape(-1, M), out=y[piece].reshape(-1, M), epilogue=epilogue, bias=b)
 
 
 def conv2d_backward(
@@ -75,9 +83,10 @@ def conv2d_backward(
             geometry = windows(part, W.shape[:2], stride, padding)[0]
             launch("col2im", x.dtype, blocks(part.size), part, dcolumns, *geometry)
 
-    convolve("W", x, dW, dy, None, stride, padding, dW_by_columns)
-    if dx is not None:
-        convolve("x", dx, W, dy, None, stride, padding, dx_by_columns)
+    if not convolve("W", x, dW, dy, None, stride, padding, dW_by_columns):
+        dW_by_columns()
+    if need_dx and not convolve("x", dx, W, dy, None, stride, padding, dx_by_columns):
+        dx_by_columns()
     return dx, dW, sum_rows(dy.reshape(-1, M))
 
 

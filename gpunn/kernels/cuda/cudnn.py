@@ -204,16 +204,16 @@ def convolve(
     padding: Pair,
     by_columns: Callable[[], None],
     relu: bool = False,
-) -> None:
+) -> bool:
     """Make one of y = conv(x, W) + b, x = dL/dx of y = dL/dy, and W = dL/dW of y = dL/dy, as `result` says.
 
     All lie in one piece and are of one type, x (N, H, W, C), W (U, V, C, M), y (N, P, Q, M), b (M,). With `relu` y is
-    max(conv(x, W) + b, 0). `by_columns` makes it where cuDNN does not. dL/dW of bfloat16 may be of float32, but cuDNN
-    rounds it to bfloat16 first.
+    max(conv(x, W) + b, 0). `by_columns` makes it, too, for comparison. dL/dW of bfloat16 may be of float32, but cuDNN
+    rounds it to bfloat16 first. Returns whether it has been made: False where cuDNN does not.
     """
     library = _library()
     if library is None or library.off or (*W.shape[:2], *stride, *padding) == (1, 1, 1, 1, 0, 0):
-        return by_columns()  # in the last case a matrix product as it is
+        return False  # in the last case it is a matrix product as it is
     settings, dtype = product._settings, y.dtype.name
     tf32 = settings.tf32 and dtype == "float32"
     spec = Spec(result, x.shape, W.shape, y.shape, stride, padding, dtype, tf32, b is not None, relu)
@@ -224,7 +224,7 @@ def convolve(
             _plans[device, spec] = _planned(library, spec, device)
         plan = _plans.get((device, spec))
         if plan is None:
-            return by_columns()
+            return False
 
         def run(b: Array | None = b) -> None:
             rows = W.reshape(-1, W.shape[3])  # (U V C, M)
@@ -240,9 +240,10 @@ def convolve(
                 plan.pause -= 1
             else:
                 _try(library, plan, run, by_columns, {"x": x, "W": W, "y": y}[result], settings.tuning)
-        if plan.tried and plan.engine is not None:
-            return run()
-    return by_columns()
+        if not plan.tried or plan.engine is None:
+            return False
+        run()
+        return True
 
 
 def _planned(library: Library, spec: Spec, device: int) -> Plan | None:

@@ -25,3 +25,14 @@ def test_convolution(gpu, lt, compare, monkeypatch, dtype, shape, kernel, stride
     for need_dx in (True, False):
         got = TWINS["conv2d_backward"](gpu.asarray(dy), X, V, need_dx=need_dx, **named)
         compare(got, ops.conv2d_backward.reference(dy, x, W, need_dx=need_dx, **named), near)
+
+
+@pytest.mark.parametrize("lt", ["whole"], indirect=True)
+def test_a_relu_by_columns_is_an_epilogue_of_the_product(gpu, lt):
+    if gpu.launches is None:
+        pytest.skip("kernels are counted on the stand-in")
+    arrays = [gpu.asarray(normal(shape, "float32")) for shape in ((2, 5, 5, 3), (2, 2, 3, 4), (4,))]
+    for _ in range(2):  # the first looks whether it makes 0 of NaN
+        gpu.launches.clear()
+        TWINS["conv2d_relu"](*arrays)
+    assert gpu.launches == ["gn_im2col"]
