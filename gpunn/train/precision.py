@@ -13,6 +13,7 @@ from gpunn.losses import Loss
 __all__ = ["FASTER", "Precision", "computes_in"]
 
 FASTER = "tf32", "bfloat16"  # than float32, which the network itself is in
+AS_IT_IS = contextlib.nullcontext()
 
 
 def computes_in(dtype: str | None, device: Device) -> bool:
@@ -48,10 +49,12 @@ class Precision:
     def computing(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
         """Inside it the network is computed so. `rounded`: the copy in `rounds` is up to date, not to be made."""
         if self.tf32:
-            from gpunn.kernels.cuda.product import tf32
+            return _tf32()
+        return AS_IT_IS if self.enters is None else self.net.store.rounded(self._narrow, done=rounded)
 
-            return tf32()
-        return contextlib.nullcontext() if self.enters is None else self.net.store.rounded(self._narrow, done=rounded)
+    def updating(self) -> contextlib.AbstractContextManager[None]:
+        """Inside it the optimiser takes its step: products, which Muon makes, need no more than TF32 in either."""
+        return _tf32() if self.tf32 or self.enters is not None else AS_IT_IS
 
     def rounds(self) -> tuple[Array, Array] | None:
         """(copy, weights), where the network meets a copy of its weights in bfloat16; else None."""
@@ -72,3 +75,9 @@ class Precision:
         if share != 1.0:  # * 1 would be a kernel of its own
             value, dz = value * share, dz * share
         return value, dz if as_it_is else ops.cast(dz, z.dtype)
+
+
+def _tf32() -> contextlib.AbstractContextManager[None]:
+    from gpunn.kernels.cuda.product import tf32  # not for a CPU
+
+    return tf32()

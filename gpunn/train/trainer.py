@@ -295,7 +295,8 @@ class Trainer:
         """Clip the gradient, and take the optimiser's step by it."""
         if self.clip_norm is not None:
             ops.clip_by_norm(self.net.store.gradient(), limit=self.clip_norm)
-        self.optimizer.update(self.net.store, self.state, self.steps)
+        with self._precision.updating():
+            self.optimizer.update(self.net.store, self.state, self.steps)
 
     def _make_room(self, batch: int) -> bool:
         """Do without graphs from now on; or cut batches into smaller parts, half of those that did not fit.
