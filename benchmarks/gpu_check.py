@@ -769,8 +769,10 @@ def against(until):
     from benchmarks.process import Gone, Process
 
     process.LIMIT = 90  # seconds for one answer, with all that a peer compiles first
-    contestants = {"gpunn, graph": ("gpunn-cuda", {"graph": True}), "gpunn, eager": ("gpunn-cuda", {"graph": False})}
+    contestants = {"gpunn, graph": ("gpunn-cuda", {"graph": True})}
     contestants |= {name: (name, {}) for name in ("torch-cuda", "jax-cuda", "torch-compile-cuda")}
+    contestants["gpunn, eager"] = "gpunn-cuda", {"graph": False}  # last, should the time not suffice
+    contestants["gpunn, not tuned"] = "gpunn-cuda", {"graph": True, "tune": False}
     found, missing = [], {}
     for (title, (name, options)), precision in itertools.product(contestants.items(), PRECISIONS):
         peer = PEERS[name]

@@ -73,7 +73,7 @@ PEERS = {
         kinds=("mlp",),
     ),
     "numpy": Peer("plain NumPy", "benchmarks.peers.plain_numpy", "import numpy", ("numpy",), kinds=("mlp",)),
-    "gpunn-cuda": _gpunn("gpunn, CUDA", options=_CUDA),
+    "gpunn-cuda": _gpunn("gpunn, CUDA", options=_CUDA | {"tune": True}),  # JAX times algorithms, too
     "torch-cuda": _torch("PyTorch eager, CUDA", options=_CUDA),
     "torch-compile-cuda": _torch("PyTorch compiled, CUDA", options=_CUDA | {"compiled": True}),
     "jax-cuda": _jax("JAX jit, CUDA", options=_CUDA, environment=_JAX_CUDA),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from gpunn import ops
@@ -13,7 +14,7 @@ from gpunn.losses import Loss
 __all__ = ["FASTER", "Precision", "computes_in"]
 
 FASTER = "tf32", "bfloat16"  # than float32, which the network itself is in
-AS_IT_IS = contextlib.nullcontext()
+AS_IT_IS: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 def computes_in(dtype: str | None, device: Device) -> bool:
@@ -24,18 +25,19 @@ def computes_in(dtype: str | None, device: Device) -> bool:
 class Precision:
     """How to compute `net` in `dtype`, one of those of a Trainer: `entering` and `leaving` it, inside `computing()`.
 
-    Raises OptionError where the device has no such precision, or a package is missing.
+    With `tune` the algorithms for its products and convolutions are chosen by their times, on a CUDA GPU. Raises
+    OptionError where the device has no such precision, or a package is missing.
     """
 
-    tf32 = False  # as in trainers from older pickles
+    tf32 = tune = False  # as in trainers from older pickles
 
-    def __init__(self, dtype: str | None, net: Layer, device: Device) -> None:
+    def __init__(self, dtype: str | None, net: Layer, device: Device, tune: bool = False) -> None:
         if not computes_in(dtype, device):
             raise OptionError(
                 f"dtype {dtype!r} needs gpunn's kernels for CUDA GPUs, and the device is {device}: "
                 "choose dtype='float32', or device='cuda' without GPUNN_FAST=0"
             )
-        self.net, self.tf32 = net, dtype == "tf32"
+        self.net, self.tf32, self.tune = net, dtype == "tf32", tune and device.backend == "cupy"
         self.of_weights = "float32" if dtype in FASTER else dtype
         self.enters: Any = None  # the data type of what enters the network, where it is not that of the weights
         if dtype == "bfloat16":
@@ -48,13 +50,16 @@ class Precision:
 
     def computing(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
         """Inside it the network is computed so. `rounded`: the copy in `rounds` is up to date, not to be made."""
-        if self.tf32:
-            return _tf32()
-        return AS_IT_IS if self.enters is None else self.net.store.rounded(self._narrow, done=rounded)
+        if self.enters is None:
+            return self._tuned(_tf32() if self.tf32 else AS_IT_IS)
+        return self._tuned(self.net.store.rounded(self._narrow, done=rounded))
 
     def updating(self) -> contextlib.AbstractContextManager[None]:
         """Inside it the optimiser takes its step: products, which Muon makes, need no more than TF32 in either."""
-        return _tf32() if self.tf32 or self.enters is not None else AS_IT_IS
+        return self._tuned(_tf32() if self.tf32 or self.enters is not None else AS_IT_IS)
+
+    def _tuned(self, inside: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
+        return _tuning(inside) if self.tune else inside
 
     def rounds(self) -> tuple[Array, Array] | None:
         """(copy, weights), where the network meets a copy of its weights in bfloat16; else None."""
@@ -81,3 +86,11 @@ def _tf32() -> contextlib.AbstractContextManager[None]:
     from gpunn.kernels.cuda.product import tf32  # not for a CPU
 
     return tf32()
+
+
+@contextlib.contextmanager
+def _tuning(inside: contextlib.AbstractContextManager[None]) -> Iterator[None]:
+    from gpunn.kernels.cuda.product import tuning
+
+    with tuning(), inside:
+        yield

@@ -77,6 +77,10 @@ class Trainer:
     from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. Augmentations stay
     outside: a graph begins with what they have made. A CPU has no such thing. Not yet run on a GPU.
 
+    `tune` has every matrix product and convolution on a CUDA GPU tried with several algorithms when it is first made,
+    which takes some milliseconds each; the fastest is used from then on. Which one that is may differ from run to run,
+    and with it the last digits; without `tune` the libraries' own choice is always the same.
+
     Data that would take more than half of the free memory of a GPU stay on the host, with a warning, and are streamed:
     while the GPU computes, the next batches are on their way to it. The order of the batches, and so the run, is the
     same. Inputs may lie in a file that is larger than the host's memory (numpy.memmap); on a CPU, too, such a file is
@@ -102,13 +106,16 @@ class Trainer:
         seed: int = 0,
         clip_norm: float | None = None,
         graph: bool | str = "auto",
+        tune: bool = False,
     ) -> None:
         self.clip_norm = None if clip_norm is None else number("clip_norm", clip_norm, above=0.0)
         self.net = net = instance("the network to train", net, Layer)
         self.loss = SoftmaxCrossEntropy() if loss is None else loss
         self.optimizer: Optimizer = instance("optimizer", Adam if optimizer is None else optimizer, Optimizer)
         self.device, self.seed = find_device(device), whole("seed", seed)
-        self._precision = Precision(dtype, net, self.device)
+        if tune not in (True, False):
+            raise OptionError(f"tune must be True or False, got {tune!r}")
+        self._precision = Precision(dtype, net, self.device, tune)
         dtype = self._precision.of_weights
         if not net.initialised:
             net.init(seed, device=self.device, dtype=dtype or "float32")

@@ -12,6 +12,7 @@ import pytest
 
 import gpunn as gn
 from benchmarks.workloads import Workload
+from gpunn.kernels.cuda import product
 from gpunn.train import graph
 from tests.train.greedy import Greedy
 
@@ -277,6 +278,32 @@ def test_products_of_an_update_are_no_finer_than_need_be(fake_gpu, dtype, produc
         fake_gpu.algorithms.clear()
         t.step(X, LABELS)
     assert {compute for *_, compute in fake_gpu.algorithms} == products
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("how", [False, True])
+def test_tuning(fake_gpu, monkeypatch, dtype, how):
+    """Products are timed in usual steps, not in a captured one; the numbers of the stand-in stay."""
+    timed = []
+    monkeypatch.setattr(product, "_time", lambda run: (run(), timed.append(fake_gpu.state.capturing), 1.0)[-1])
+    runs = []
+    for tune in (False, True):
+        timed.clear()
+        t = trainer(fake_gpu, how, optimizer=gn.Muon(0.01), dtype=dtype, tune=tune)
+        t.fit((X, LABELS), epochs=4, batch_size=8)
+        assert bool(timed) == tune
+        runs.append(t.history["loss"])
+        assert bool(fake_gpu.state.replays) == how
+    assert runs[0] == runs[1]
+    assert not any(timed)
+    assert not product._settings.tuning
+
+
+def test_tuning_is_yes_or_no(fake_gpu):
+    with pytest.raises(gn.OptionError, match="tune must be True or False, got 'fast'"):
+        trainer(fake_gpu, tune="fast")
+    t = gn.Trainer(gn.mlp([6, 3]), device="cpu", tune=True)  # nothing to choose from
+    t.step(X, LABELS)
 
 
 def test_steps_one_by_one(fake_gpu):
