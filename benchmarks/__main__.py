@@ -1,7 +1,8 @@
 """Measure gpunn beside its peers, and write JSON, a Markdown table and plots.
 
 The rows: training steps of three networks of dense layers at batches 32, 128 and 1024, of Nielsen's 784-30-10, of a
-convolutional network; and inference. A peer, a package or a device that is not here is skipped by name.
+convolutional network; and inference. On a GPU also those of 784-1024-1024-10 ("wide"), and all in TF32 and bfloat16. A
+peer, a package or a device that is not here is skipped by name.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from benchmarks.plots import draw
 from benchmarks.report import report
 from benchmarks.rounds import TOLERANCE, measure
 from benchmarks.scaling import scaling
-from benchmarks.workloads import SECTIONS
+from benchmarks.workloads import ON_GPUS, SECTIONS
 
 PARTS = (*SECTIONS, "scaling", "cost")
 RESULTS = Path(__file__).parent / "results"
@@ -89,8 +90,12 @@ def run(arguments, peers, say=print):
     suite, scaled = base | {"rows": [], "cost": {}}, base | {"sweeps": []}
     for section, workloads in SECTIONS.items():
         for w in workloads if section in arguments.only else ():
-            say(f"{section}: {w.name}")
             here = {n: p for n, p in peers.items() if w.kind in p.kinds and n not in base["skipped"]}
+            if section in ON_GPUS and not any(p.device == "cuda" for p in here.values()):
+                continue
+            if w.precision != "float32":
+                here = {n: p for n, p in here.items() if p.device == "cuda"}
+            say(f"{section}: {w.name}")
             row = measure(w, here, arguments.rounds, turn, say)
             for name, reason in row["not_run"].items():
                 kind, what = ("skipped", name) if name in row["skipped"] else ("failed", f"{name}, {w.name}")

@@ -10,6 +10,7 @@ there was no GPU: not yet run on one.
 # ruff: noqa: E402
 import argparse
 import contextlib
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -28,6 +29,9 @@ HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))  # for `benchmarks`, and for gpunn where it is not installed
 
 from benchmarks import process
+from benchmarks.machine import on_cuda
+from benchmarks.rounds import TOLERANCE
+from benchmarks.workloads import PRECISIONS, SECTIONS, WIDE, Workload, floor
 from gpunn import ops
 from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
@@ -567,19 +571,8 @@ def steps(folder):
 
 
 def rows():
-    """The training steps that are compared."""
-    from benchmarks.workloads import Workload
-
-    return [
-        Workload("mlp", (784, 30, 10), 10, hidden="sigmoid", optimizer="sgd", lr=0.5),
-        *(Workload("mlp", (784, 128, 10), batch) for batch in (32, 1024)),
-        *(Workload("mlp", (784, 1024, 1024, 10), batch) for batch in (1024, 16384)),
-        Workload("cnn", (9216, 128, 10), 1024),
-    ]
-
-
-PRECISIONS = ("float32", "tf32", "bfloat16")
-LOSSES_NEAR = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 5e-2}  # of the same steps in other libraries
+    """The training steps that are compared, in float32."""
+    return [*SECTIONS["mlp"][-1:], *SECTIONS["mlp"][0:3:2], *WIDE, Workload("cnn", (9216, 128, 10), 1024)]
 
 
 def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, more=None):
@@ -588,7 +581,6 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, mor
     `more` are (workload, augmentations) in float32: by default with Muon, and on images that are augmented.
     """
     import gpunn as gn
-    from benchmarks.workloads import Workload
 
     if more is None:
         augment = gn.data.RandomAffine(shift=2), gn.data.CutOut(8)
@@ -694,8 +686,6 @@ def _held():
 
 def streaming(device="cuda", workloads=None, n=1 << 21, batch=16384):
     """Data that stay on the host beside data on the GPU: the same bits; seconds of an epoch; the rate of the link."""
-    from benchmarks.workloads import Workload
-
     found, chosen = [], workloads or [Workload("mlp", (784, 128, 10), 32), Workload("cnn", (9216, 128, 10), 64)]
     for w, graph in itertools.product(chosen, (False, True)):
         row = {"workload": w.name, "graph": graph}
@@ -763,8 +753,6 @@ def _rates_of_streaming(device, n, batch):
 
 def against(until):
     """The steps in gpunn and its peers, each in a process of its own; ratios to the best peer and to the floor."""
-    import dataclasses
-
     from benchmarks.peers import PEERS
     from benchmarks.process import Gone, Process
 
@@ -775,13 +763,13 @@ def against(until):
     contestants["gpunn, not tuned"] = "gpunn-cuda", {"graph": True, "tune": False}
     found, missing = [], {}
     for (title, (name, options)), precision in itertools.product(contestants.items(), PRECISIONS):
-        peer = PEERS[name]
-        peer = dataclasses.replace(peer, options=peer.options | options | {"precision": precision})
+        peer = dataclasses.replace(PEERS[name], options=PEERS[name].options | options)
         try:
             with Process(peer) as worker:
                 for w in rows():
                     if time.perf_counter() > until:
                         raise Gone("no time was left")
+                    w = dataclasses.replace(w, precision=precision)
                     told = worker.ask("prepare", workload=dataclasses.asdict(w), warm=0.2)
                     steps = max(10, min(2000, int(0.1 / told["step_s"])))
                     best = min(worker.ask("run", steps=steps)["seconds"] / steps for _ in range(5))
@@ -794,58 +782,24 @@ def against(until):
     )
 
 
-def _compared(found, rate=None):
+def _compared(found, rates=None):
     """For each workload and precision: gpunn's step beside the best peer's and the floor."""
-    rate, compared = rate or _rates(), []
+    rates, compared = rates or on_cuda(), []
     for w, precision in itertools.product(rows(), PRECISIONS):
-        of = {row["who"]: row for row in found if (row["workload"], row["precision"]) == (w.name, precision)}
+        w = dataclasses.replace(w, precision=precision)
+        of = {row["who"]: row for row in found if row["workload"] == w.name}
         if "gpunn, graph" not in of:
             continue
         ours, peers = of["gpunn, graph"], {who: row["step_us"] for who, row in of.items() if "gpunn" not in who}
-        floor = floor_us(w, rate[precision], rate["bytes"], precision)
-        row = {"workload": w.name, "precision": precision, "step_us": ours["step_us"], "floor_us": floor}
-        row |= {"of_floor": ours["step_us"] / floor, "peers_us": peers}
+        floor_us = 1e6 * floor(w, rates)
+        row = {"workload": w.name, "precision": precision, "step_us": ours["step_us"], "floor_us": floor_us}
+        row |= {"of_floor": ours["step_us"] / floor_us, "peers_us": peers}
         if peers:
             row["of_best_peer"] = ours["step_us"] / min(peers.values())
-        near = LOSSES_NEAR[precision]
+        near = TOLERANCE[precision]
         row["losses_agree"] = all(np.allclose(other["losses"], ours["losses"], rtol=near) for other in of.values())
         compared.append(row)
     return compared
-
-
-def _rates():
-    """FLOP/s of products and B/s of copies, measured."""
-    found = {}
-    for precision in PRECISIONS:
-        dtype = _bfloat16() if precision == "bfloat16" else "float32"
-        a, b = (normal((4096, 4096)).astype(dtype) for _ in range(2))
-        out = cp().empty_like(a)
-        with product.tf32(precision == "tf32"):
-            found[precision] = 2e6 * 4096**3 / microseconds(lambda a=a, b=b, out=out: product.product(a, b, out=out))
-    big = cp().zeros(1 << 28, np.float32)
-    other = cp().empty_like(big)
-
-    def copy():
-        other[...] = big
-
-    return found | {"bytes": 2e6 * big.nbytes / microseconds(copy)}
-
-
-def floor_us(w, flops, bandwidth, precision="float32"):
-    """The microseconds that the products take, or what has to be read and written, whichever is more.
-
-    Bytes: weights are read forward and backward, their gradients written; the update reads and writes what it must;
-    each activation is written, read twice, its gradient written and read. In bfloat16 the activations and the weights
-    that are read take two bytes each, and the update writes those, too.
-    """
-    weights = sum(int(np.prod(shape)) for shape in w.shapes)
-    update = 7 if w.optimizer == "adam" else 3  # reads w, g, m, v and writes w, m, v; or reads w, g and writes w
-    places = (26 * 26, 24 * 24) if w.kind == "cnn" else ()
-    outputs = sum(shape[-1] * place for shape, place in itertools.zip_longest(w.shapes, places, fillvalue=1))
-    narrow = precision == "bfloat16"
-    passing = (3 if narrow else 2) * weights + w.batch * (5 * outputs + 2 * int(np.prod(w.image)))
-    numbers = (2 if narrow else 4) * passing + 4 * (1 + update) * weights
-    return 1e6 * max(w.flops_needed / flops, numbers / bandwidth)
 
 
 def main():

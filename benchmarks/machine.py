@@ -91,26 +91,44 @@ def on_cpu():
 
 
 def on_cuda():
+    """Those of a GPU in each precision, and of copies to it and from it, by ordinary memory of the host."""
     try:
         import cupy as xp
 
+        from gpunn.kernels.cuda.module import bfloat16
+        from gpunn.kernels.cuda.product import product, tf32
+
         wait, name = xp.cuda.Device().synchronize, xp.cuda.runtime.getDeviceProperties(0)["name"].decode()
-        a, b = (xp.ones((4 * N, 4 * N), dtype=xp.float32) for _ in range(2))
         source, target = (xp.ones(COPIED // 4, dtype=xp.float32) for _ in range(2))
-        multiply, copy = (lambda: xp.matmul(a, b)), (lambda: xp.copyto(target, source))
+        copy, there = (lambda: xp.copyto(target, source)), source.get()
+        to, back = (lambda: source.set(there)), (lambda: source.get(out=there))
+        a = xp.ones((4 * N, 4 * N), dtype=xp.float32)
+        narrow = a.astype(bfloat16())
+        multiply = {"product": lambda: product(a, a), "bfloat16": lambda: product(narrow, narrow)}
+
+        def multiply_in_tf32():
+            with tf32():
+                product(a, a)
+
+        multiply["tf32"] = multiply_in_tf32
+        multiply["product"]()
     except Exception:  # no CuPy, or none that works
         import torch
 
         wait, name = torch.cuda.synchronize, torch.cuda.get_device_name()
-        a, b = (torch.ones((4 * N, 4 * N), device="cuda") for _ in range(2))
         source, target = (torch.ones(COPIED // 4, device="cuda") for _ in range(2))
-        multiply, copy = (lambda: torch.matmul(a, b)), (lambda: target.copy_(source))
+        copy, there = (lambda: target.copy_(source)), source.cpu()
+        to, back = (lambda: source.copy_(there)), (lambda: there.copy_(source))
+        a = torch.ones((4 * N, 4 * N), device="cuda")
+        narrow = a.bfloat16()
+        multiply = {"product": lambda: a @ a, "bfloat16": lambda: narrow @ narrow}
 
-    def until_done(f):
-        return lambda: (f(), wait())
+    def seconds(f):
+        return best(lambda: (f(), wait()))
 
-    product, copied = best(until_done(multiply)), best(until_done(copy))
-    return {"product_flops": 2 * (4 * N) ** 3 / product, "copy_bytes": 2 * COPIED / copied, "name": name}
+    rates = {f"{key}_flops": 2 * (4 * N) ** 3 / seconds(f) for key, f in multiply.items()}
+    copies = {"to_bytes": COPIED / seconds(to), "from_bytes": COPIED / seconds(back)}
+    return rates | copies | {"copy_bytes": 2 * COPIED / seconds(copy), "name": name}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from benchmarks.report import product_rate, title
+from benchmarks.report import rate_of, title
 
 __all__ = ["crossing", "draw"]
 
@@ -202,7 +202,7 @@ def scaling(results, Figure):
             look |= {"label": f"{look['label']}, {'inference' if infer else 'training'}", "markersize": 5}
             if infer:
                 look |= {"linestyle": ":", "markerfacecolor": "white"}
-            rate = product_rate(results, sweep["peer"]) or math.inf
+            rate = rate_of(results, sweep["peer"]) or math.inf
             sizes = [p["size"] for p in points]
             per_sample = [1e6 * p["median"] / p["batch"] for p in points]
             shares = [100 * p["flops"] / p["median"] / rate for p in points]

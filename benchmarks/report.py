@@ -2,9 +2,9 @@
 
 from benchmarks.peers import PEERS
 from benchmarks.rounds import summary
-from benchmarks.workloads import CHECKED
+from benchmarks.workloads import CHECKED, PRECISIONS, Workload, floor, product_rate
 
-__all__ = ["best_of", "product_rate", "ratio", "report", "title"]
+__all__ = ["best_of", "rate_of", "ratio", "report", "title"]
 
 BUSY = 0.5  # tasks at work, on average over a minute, above which a machine is not quiet
 OURS = {"cpu": ("gpunn-fast", "gpunn"), "cuda": ("gpunn-cuda",)}
@@ -16,15 +16,15 @@ def report(results):
     for device in ("cpu", "cuda"):
         rows = [row for row in results.get("rows", ()) if on(device, row["peers"])]
         if rows:
-            parts += [times(rows, device), same_work(rows, device)]
-            rate = product_rate(results, next(iter(on(device, rows[0]["peers"]))))
+            rates = results["rates"].get(device, {})
+            parts += [times(rows, device, rates), same_work(rows, device)]
             trained = [row for row in rows if row["workload"]["task"] == "train"]
-            if rate and trained:
-                parts.append(shares(trained, device, rate))
+            if product_rate(rates, "float32") and trained:
+                parts.append(shares(trained, device, rates))
     if results.get("cost"):
         parts.append(costs(results["cost"]))
     for sweep in results.get("sweeps", ()):
-        parts.append(sweep_table(sweep, product_rate(results, sweep["peer"])))
+        parts.append(sweep_table(sweep, rate_of(results, sweep["peer"])))
     missing = {**results.get("skipped", {}), **results.get("failed", {})}
     if missing:
         parts.append("Not measured:\n\n" + "\n".join(f"- {name}: {reason}" for name, reason in missing.items()))
@@ -42,6 +42,10 @@ def heading(results):
                 f"{where} multiplies matrices of float32 at {rate['product_flops'] / 1e9:,.0f} GFLOP/s and copies "
                 f"{rate['copy_bytes'] / 1e9:,.1f} GB/s, read and written{' by one thread' if device == 'cpu' else ''}."
             )
+            if more := [f"{n / 1e9:,.0f} GFLOP/s in {p}" for p in PRECISIONS[1:] if (n := product_rate(rate, p))]:
+                lines.append(f"It multiplies at {' and '.join(more)}.")
+            if "to_bytes" in rate:
+                lines.append(f"To it go {rate['to_bytes'] / 1e9:,.1f} GB/s, from it {rate['from_bytes'] / 1e9:,.1f}.")
     kernels = {str(kernel) for _, kernel, _ in results["rates"].get("cpu", {}).get("threads", {}).values() if kernel}
     if kernels:
         lines.append(f"BLAS kernel of NumPy: {', '.join(sorted(kernels))}.")
@@ -54,14 +58,19 @@ def heading(results):
     return "\n".join(lines)
 
 
-def times(rows, device):
-    """One row for each workload, one column for each peer: the median time; then the ratios that matter."""
+def times(rows, device, rates):
+    """One row for each workload, one column for each peer: the median time; then the ratios that matter.
+
+    For a GPU the last column is the first peer's time over the least that the device's rates allow.
+    """
     names = [name for name in PEERS if any(name in row["peers"] for row in rows) and PEERS[name].device == device]
     ours = [name for name in OURS[device] if name in names]
     against = {"cpu": "torch", "cuda": "torch-cuda"}[device]
     header = ["one training step, or inference", *map(title, names)]
     header += [f"{title(name)} / fastest other" for name in ours[:1]]
     header += [f"{title(name)} / {title(against)}" for name in ours if against in names]
+    floors = device == "cuda" and ours and "copy_bytes" in rates
+    header += [f"{title(ours[0])} / floor"] if floors else []
     table = []
     for row in rows:
         peers = row["peers"]
@@ -78,10 +87,16 @@ def times(rows, device):
             f"{ratio(peers, name, rival)} {title(rival)}" if name in peers and rival else "-" for name in ours[:1]
         ]
         cells += [ratio(peers, name, against) for name in ours if against in names]
+        if floors:
+            w = Workload(**row["workload"] | {"sizes": tuple(row["workload"]["sizes"])})
+            least = floor(w, rates) if w.task == "train" else None
+            figures = peers.get(ours[0])
+            cells.append(f"{figures['median'] / least:.2f}" if figures and least else "-")
         table.append(cells)
     return markdown(header, table) + (
         "\n\nBold: the fastest. A ratio below 1 means that gpunn takes less time: the median over the rounds, and the "
         "quartiles."
+        + (" Floor: the time of the products or of what must be read and written, at these rates." if floors else "")
     )
 
 
@@ -118,12 +133,13 @@ def same_work(rows, device):
     return text + (f" With nobody to compare with: {'; '.join(alone)}." if alone else "")
 
 
-def shares(rows, device, rate):
+def shares(rows, device, rates):
     """How much of the product rate each peer reaches, by the products that are needed; and by the usual count."""
     names = [name for name in PEERS if any(name in row["peers"] for row in rows) and PEERS[name].device == device]
     ours = next((name for name in OURS[device] if name in names), None)
     table = []
     for row in rows:
+        rate = product_rate(rates, row["workload"].get("precision", "float32"))
         counts = [f"{row['flops'] / 1e9:,.3g}", f"{row['flops_needed'] / 1e9:,.3g}"]
         needed = [percent(row["flops_needed"], row["peers"].get(name), rate) for name in names]
         usual = [percent(row["flops"], row["peers"].get(ours), rate)] if ours else []
@@ -140,9 +156,9 @@ def percent(flops, figures, rate):
     return "-" if figures is None or rate is None else f"{100 * flops / figures['median'] / rate:.1f} %"
 
 
-def product_rate(results, name):
-    """The measured product rate of a peer's device, in operations a second; None if there is none."""
-    return results["rates"].get(PEERS[name].device, {}).get("product_flops")
+def rate_of(results, name):
+    """The measured product rate of a peer's device in float32, in operations a second; None if there is none."""
+    return product_rate(results["rates"].get(PEERS[name].device, {}), "float32")
 
 
 def costs(cost):

@@ -6,16 +6,30 @@ Every peer gets the same numbers. Weights are (n_in, n_out), kernels (height, wi
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ADAM", "CHECKED", "SECTIONS", "Workload", "data", "endless", "weights"]
+__all__ = [
+    "ADAM",
+    "CHECKED",
+    "ON_GPUS",
+    "PRECISIONS",
+    "SECTIONS",
+    "WIDE",
+    "Workload",
+    "data",
+    "endless",
+    "floor",
+    "product_rate",
+    "weights",
+]
 
 ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 CHECKED = 20  # steps whose losses every peer reports
+PRECISIONS = "float32", "tf32", "bfloat16"  # the last two on a GPU alone
 
 KERNELS, PIXELS = ((3, 3, 1, 32), (3, 3, 32, 64)), (26 * 26, 24 * 24)  # of the CNN: weights, and places of the window
 
@@ -35,11 +49,13 @@ class Workload:
     hidden: str = "relu"  # or "sigmoid"
     optimizer: str = "adam"  # or "sgd"
     lr: float = 1e-3
+    precision: str = "float32"  # one of PRECISIONS
 
     @property
     def network(self) -> str:
-        """The network's name."""
-        return "CNN" if self.kind == "cnn" else "-".join(map(str, self.sizes))
+        """The network's name, and what it is computed in if that is not float32."""
+        name = "CNN" if self.kind == "cnn" else "-".join(map(str, self.sizes))
+        return name if self.precision == "float32" else f"{name} in {self.precision}"
 
     @property
     def name(self) -> str:
@@ -103,11 +119,35 @@ def endless(*lists: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     return zip(*map(itertools.cycle, lists), strict=False)
 
 
+def product_rate(rates: Mapping[str, Any], precision: str) -> float | None:
+    """Of what was measured of a device, the products' operations a second in this precision; None if they were not."""
+    return rates.get("product_flops" if precision == "float32" else f"{precision}_flops")
+
+
+def floor(w: Workload, rates: Mapping[str, Any]) -> float:
+    """The seconds that a step's products take at the measured rates, or reading and writing, whichever is more.
+
+    Bytes: weights are read forward and backward, their gradients written; the update reads and writes what it must;
+    each activation is written, read twice, its gradient written and read. In bfloat16 the activations and the weights
+    that are read take two bytes each, and the update writes those, too.
+    """
+    n = sum(math.prod(shape) for shape in w.shapes)
+    update = 7 if w.optimizer == "adam" else 3  # reads w, g, m, v and writes w, m, v; or reads w, g and writes w
+    places = PIXELS if w.kind == "cnn" else ()
+    outputs = sum(shape[-1] * place for shape, place in itertools.zip_longest(w.shapes, places, fillvalue=1))
+    narrow = w.precision == "bfloat16"
+    passing = (3 if narrow else 2) * n + w.batch * (5 * outputs + 2 * math.prod(w.image))
+    numbers = (2 if narrow else 4) * passing + 4 * (1 + update) * n
+    flops = product_rate(rates, w.precision)
+    return max(w.flops_needed / flops if flops else 0.0, numbers / rates["copy_bytes"])
+
+
 def _mlp(*sizes: int, **more: Any) -> list[Workload]:
     return [Workload("mlp", sizes, batch, **more) for batch in (32, 128, 1024)]
 
 
 _CNN = (9216, 128, 10)
+WIDE = [Workload("mlp", (784, 1024, 1024, 10), batch) for batch in (1024, 16384)]
 
 SECTIONS = {
     "mlp": [
@@ -122,4 +162,9 @@ SECTIONS = {
         for kind, sizes in (("mlp", (784, 512, 512, 10)), ("cnn", _CNN))
         for batch in (1, 1024)
     ],
+    "wide": WIDE,
 }
+for precision in PRECISIONS[1:]:
+    trained = [*SECTIONS["mlp"], *SECTIONS["cnn"], *WIDE]
+    SECTIONS[precision] = [replace(w, precision=precision) for w in trained]
+ON_GPUS = "wide", *PRECISIONS[1:]  # sections for those alone

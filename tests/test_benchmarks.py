@@ -14,7 +14,7 @@ from benchmarks.plots import crossing, draw
 from benchmarks.process import ROOT, Gone, Process
 from benchmarks.report import report
 from benchmarks.rounds import deviations, measure
-from benchmarks.workloads import CHECKED, SECTIONS, Workload
+from benchmarks.workloads import CHECKED, SECTIONS, Workload, floor
 
 TINY = Workload("mlp", (20, 8, 6, 5), 4)
 SIGMOID = Workload("mlp", (20, 8, 5), 4, hidden="sigmoid", optimizer="sgd", lr=0.5)
@@ -53,6 +53,28 @@ def test_products_are_counted_as_they_are_done():
     assert w.flops_needed == 64 * 2 * (3 * sum(forward) - forward[0])
 
 
+def test_the_floor_is_that_of_the_products_or_of_the_memory():
+    w = SECTIONS["mlp"][-1]  # 784-30-10, batch 10, SGD
+    weights = 784 * 30 + 300
+    fast = {"product_flops": 1e30, "bfloat16_flops": 1e30, "copy_bytes": 1.0}
+    assert floor(w, fast) == 4 * (6 * weights + 10 * (5 * 40 + 2 * 784))
+    assert floor(w, {"product_flops": 1.0, "copy_bytes": 1e30}) == 10 * (4 * 784 * 30 + 6 * 300)
+    narrow = dataclasses.replace(w, precision="bfloat16")
+    assert floor(narrow, fast) == (6 + 4 * 4) * weights + 2 * 10 * (5 * 40 + 2 * 784)
+    assert floor(dataclasses.replace(w, precision="tf32"), fast) == floor(w, fast)  # its rate is not known
+
+
+def test_each_precision_is_a_section_for_gpus():
+    for precision in ("tf32", "bfloat16"):
+        rows = SECTIONS[precision]
+        assert {w.precision for w in rows} == {precision}
+        assert [w.name for w in rows[-2:]] == [
+            f"784-1024-1024-10 in {precision}, batch {batch}" for batch in ("1,024", "16,384")
+        ]
+    names = [w.name for workloads in SECTIONS.values() for w in workloads if w.task == "train"]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize(
     "w", [TINY, SIGMOID, Workload("mlp", (20, 8, 5), 4, "infer")], ids=lambda w: f"{w.hidden} {w.task}"
 )
@@ -85,10 +107,9 @@ def test_other_libraries_do_the_same_work(name, workload):
 def test_other_libraries_compute_in_bfloat16(name):
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
-    narrow = dataclasses.replace(PEERS[name], options={"precision": "bfloat16"})
-    row = short(TINY, {"exact": PEERS[name], "narrow": narrow})
-    assert not row["not_run"]
-    exact, near = (row["peers"][who]["losses"] for who in ("exact", "narrow"))
+    rows = [short(dataclasses.replace(TINY, precision=p), {name: PEERS[name]}) for p in ("float32", "bfloat16")]
+    assert not any(row["not_run"] for row in rows)
+    exact, near = (row["peers"][name]["losses"] for row in rows)
     assert 1e-5 < max(abs(a - b) / a for a, b in zip(exact, near, strict=True)) < 3e-2
 
 
@@ -307,6 +328,20 @@ def test_the_table_of_a_run(results, tmp_path, capsys):
     assert "BLAS kernel of NumPy: SkylakeX." in lines
     assert "**Measured with OPENBLAS_CORETYPE=Prescott" in text
     assert "a load of 3.0" in text
+
+
+def test_the_table_of_a_gpu_has_its_precisions_and_a_floor(results):
+    w = Workload("mlp", (784, 128, 10), 128, precision="bfloat16")
+    of_w = {"name": w.name, "workload": dataclasses.asdict(w), "peers": {"gpunn-cuda": figures(1e-4)}}
+    results["rows"].append(results["rows"][1] | of_w)
+    rates = {"product_flops": 5e13, "bfloat16_flops": 1e12, "copy_bytes": 4e12, "to_bytes": 2e10, "from_bytes": 1e10}
+    results["rates"]["cuda"] = {"name": "some GPU"} | rates
+    text = report(results)
+    assert "The GPU (some GPU) multiplies matrices of float32 at 50,000 GFLOP/s and copies 4,000.0 GB/s" in text
+    assert "It multiplies at 1,000 GFLOP/s in bfloat16.\nTo it go 20.0 GB/s, from it 10.0." in text
+    assert "| gpunn, CUDA / floor |" in text
+    assert "| 784-128-10 in bfloat16, batch 128 | **100 µs** | - | 1.91 |" in text  # 52.4 MFLOP needed
+    assert "| 784-128-10 in bfloat16, batch 128 | 0.0781 | 0.0524 | 52.4 % | 78.1 % |" in text
 
 
 def test_where_the_gpu_draws_level():

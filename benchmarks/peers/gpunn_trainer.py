@@ -7,7 +7,7 @@ from benchmarks.peers import Skip, Task
 from benchmarks.workloads import ADAM, endless
 
 
-def build(w, weights, images, labels, device="cpu", numba=False, precision="float32", graph="auto", tune=False):
+def build(w, weights, images, labels, device="cpu", numba=False, graph="auto", tune=False):
     if numba and not find_spec("numba"):
         raise Skip("Numba is not installed")
     try:
@@ -26,7 +26,7 @@ def build(w, weights, images, labels, device="cpu", numba=False, precision="floa
         return Task(lambda: net(*next(inputs)), gn.to_host, wait)
     optimizer = gn.Adam(w.lr, **ADAM) if w.optimizer == "adam" else gn.SGD(w.lr)
     trainer = gn.Trainer(
-        net, gn.SoftmaxCrossEntropy(), optimizer, device=device, dtype=precision, graph=graph, tune=tune
+        net, gn.SoftmaxCrossEntropy(), optimizer, device=device, dtype=w.precision, graph=graph, tune=tune
     )
     batches = endless(images, labels)
     return Task(lambda: trainer.step(*next(batches)), float, wait)

@@ -12,13 +12,13 @@ from benchmarks.peers import Skip, Task
 from benchmarks.workloads import ADAM, endless
 
 
-def build(w, weights, images, labels, device="cpu", precision="float32"):
+def build(w, weights, images, labels, device="cpu"):
     try:
         jax.devices(device)
     except (RuntimeError, AssertionError) as error:  # the second, without a word, in builds for CPUs
         raise Skip(f"JAX has no {device} device: {(str(error) or 'a build for CPUs').splitlines()[0]}") from None
-    exact = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}[precision]
-    passing = jnp.bfloat16 if precision == "bfloat16" else jnp.float32
+    exact = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}[w.precision]
+    passing = jnp.bfloat16 if w.precision == "bfloat16" else jnp.float32
     jax.config.update("jax_default_matmul_precision", exact)  # on recent GPUs the default is TF32
     params = [tuple(map(jnp.array, layer)) for layer in weights]
     images, labels = ([jnp.asarray(batch) for batch in batches] for batches in (images, labels))

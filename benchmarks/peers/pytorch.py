@@ -18,11 +18,11 @@ from benchmarks.workloads import ADAM, endless
 _INFERENCE = torch.inference_mode()
 
 
-def build(w, weights, images, labels, device="cpu", compiled=False, precision="float32"):
+def build(w, weights, images, labels, device="cpu", compiled=False):
     if device == "cuda":
         if not torch.cuda.is_available():
             raise Skip("torch.cuda.is_available() is False" + (": a build for CPUs" if not torch.version.cuda else ""))
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = w.precision == "tf32"
     net = network(w, weights).to(device)
     images = [image_batch(batch).to(device) for batch in images]
     labels = [torch.from_numpy(batch).to(device) for batch in labels]
@@ -36,7 +36,7 @@ def build(w, weights, images, labels, device="cpu", compiled=False, precision="f
             with torch.autocast(device, torch.bfloat16):
                 return f(*args)
 
-        return call if precision == "bfloat16" else f
+        return call if w.precision == "bfloat16" else f
 
     def compiling(f):
         f = narrow(f)
