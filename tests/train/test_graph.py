@@ -762,6 +762,34 @@ def test_the_script_compares_fits_on_data_that_are_streamed(fake_gpu, gpu_check,
     assert not gpu_check.streaming(fake_gpu.device, [Workload("mlp", (12, 5, 10), 4)], n=48, batch=8)[1]
 
 
+@pytest.mark.slow
+def test_the_script_trains_on_mnist(fake_gpu, gpu_check, monkeypatch, tmp_path):
+    pytest.importorskip("ml_dtypes")
+    labels = np.arange(400) % 10
+    images = np.zeros((400, 784), "uint8")
+    for i in range(784):
+        images[labels == i % 10, i] = 255  # as easily told as can be
+    images ^= rng.integers(0, 60, images.shape, "uint8")
+    train, test = (gn.data.Dataset(images[part], labels[part], (28, 28, 1)) for part in (slice(300), slice(300, 400)))
+    monkeypatch.setenv("GPUNN_DATA_DIR", str(tmp_path))  # without the published curve
+    found, well = gpu_check.mnist(fake_gpu.device, (train, test))
+    assert not well
+    on_cpu, curve, *learned, cold, warm = found["rows"]
+    assert on_cpu["ok"]
+    assert "overfitting.json: there is no such file" in curve["error"]
+    assert [(row["precision"], row["run"], row["ok"]) for row in learned] == [
+        (precision, run, True) for precision in gpu_check.PRECISIONS for run in ("cold", "warm")
+    ]
+    assert all(row["accuracy"] >= 0.98 and row["seconds"] > 0 for row in learned)
+    assert all(row["epochs"] == 1 and 0 <= row["accuracy"] <= 100 for row in (cold, warm))
+    theirs = [(1.5, 9000, 0.5, 990), (1.25, 9100, 0.25, 995)]
+    example = types.SimpleNamespace(published=lambda: theirs, run=lambda epochs, device: theirs[:epochs])
+    for off, same in ((0, 2), (1, 1)):
+        example.run = lambda epochs, device, off=off: [theirs[0], (1.25, 9100 + off, 0.25, 995)]
+        (row,) = gpu_check._beside(example, fake_gpu.device, 2)
+        assert (row["same_counts"], row["ok"]) == (same, not off)
+
+
 def test_the_script_sets_steps_beside_those_of_peers_and_a_floor(gpu_check):
     w = gpu_check.rows()[0]
     rows = [
