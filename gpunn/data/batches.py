@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gpunn.checks import precision, several, whole
+from gpunn.checks import counted, precision, several, whole
 from gpunn.data.augment import Augmentation
 from gpunn.data.streamed import Streamed
 from gpunn.device import Array, device_of, to_host
@@ -50,7 +50,11 @@ class Batches:
         self.x, self.y, self.batch_size = x, y, batch_size
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
         if len(self) == 0:
-            what = f"{x.shape[0]} rows make no batch of {batch_size}" if drop_last else "the data has no rows"
+            what = (
+                f"{counted(x.shape[0], 'row')} cannot fill a batch of {batch_size}"
+                if drop_last
+                else "the data has no rows"
+            )
             raise DataError(f"{what}: nothing to train on")
         self.augment: list[Augmentation] = several("an augmentation", augment, Callable)
         self.image_shape = tuple(image_shape or x.shape[1:])

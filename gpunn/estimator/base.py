@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from gpunn.checks import instance, nearest, number, precision, several, whole
+from gpunn.checks import counted, instance, nearest, number, precision, several, whole
 from gpunn.device import Array, Device, device, device_of
 from gpunn.errors import DataError, NotInitialised, OptionError, ShapeError
 from gpunn.estimator.given import feature_names, floats, legacy, on_host, row_weights, rows, seed_of, warn
@@ -146,7 +146,9 @@ class Estimator(Parameters):
         try:
             self._run(progress, x, y, w, epochs, rng)
         except KeyboardInterrupt:
-            warn("UserWarning", f"training was interrupted after {self.n_iter_} epochs; the weights are kept")
+            warn(
+                "UserWarning", f"training was interrupted after {counted(self.n_iter_, 'epoch')}; the weights are kept"
+            )
         else:
             if not self._trainer.stop:
                 warn(

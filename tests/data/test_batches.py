@@ -90,7 +90,7 @@ def test_images_keep_their_axes(backend):
         ({"dtype": "float16"}, OptionError, "dtype 'float16' is not known; expected float32 or float64"),
         ({"y": Y[:5]}, DataError, "23 inputs but 5 targets: each input needs one"),
         ({"x": X[:0], "y": Y[:0]}, DataError, "the data has no rows: nothing to train on"),
-        ({"batch_size": 24, "drop_last": True}, DataError, "23 rows make no batch of 24: nothing to train on"),
+        ({"batch_size": 24, "drop_last": True}, DataError, "23 rows cannot fill a batch of 24: nothing to train on"),
         ({"y": np.array(1)}, DataError, "the data is a single number, expected arrays with a row for each"),
     ],
 )

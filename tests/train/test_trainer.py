@@ -485,7 +485,7 @@ def test_data_that_does_not_fit_is_named(data, error, message, use):
         ({"valid": 1.5}, "a part of 1.5 of 60 rows"),
         ({"valid": np.float32(1.5)}, "a part of 1.5 of 60 rows"),
         ({"valid": 0.001}, "leaves at least one row on each side"),
-        ({"batch_size": 100, "drop_last": True}, "60 rows make no batch of 100: nothing to train on"),
+        ({"batch_size": 100, "drop_last": True}, "60 rows cannot fill a batch of 100: nothing to train on"),
     ],
 )
 def test_options_out_of_range_are_named(options, message):
