@@ -318,7 +318,7 @@ def gelu_backward(dy: Array, x: Array) -> Array:
 def maxout(x: Array, *, pieces: int) -> Array:
     """y_d = max_k x_(d pieces + k): the largest of each `pieces` neighbours along the last axis.
 
-    (..., D) becomes (..., D / pieces). Over linear layers this is any convex function made of so many straight pieces
+    (..., D) becomes (..., D / pieces). After a linear layer it can be any convex function of that many straight pieces
     (Goodfellow, Warde-Farley, Mirza, Courville and Bengio, "Maxout networks", 2013).
     """
     xp = namespace(x)
@@ -327,7 +327,7 @@ def maxout(x: Array, *, pieces: int) -> Array:
 
 @op
 def maxout_backward(dy: Array, x: Array, *, pieces: int) -> Array:
-    """dx = dy for the number that was the largest of its group, 0 for the others; of several, the first counts."""
+    """dx = dy for the number that was the largest of its group, 0 for the others; in a tie the first counts."""
     xp = namespace(x)
     first = xp.argmax(xp.reshape(x, (*x.shape[:-1], x.shape[-1] // pieces, pieces)), axis=-1)  # (..., D / pieces)
     places = xp.arange(pieces, dtype=first.dtype, device=x.device)

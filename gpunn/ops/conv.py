@@ -33,7 +33,7 @@ def pad2d(x: Array, padding: Pair) -> Array:
 def seen_from(u: int, v: int, size: Pair, stride: Pair) -> tuple[slice, ...]:
     """The pixels that place (u, v) of the window lies on as it moves over the image to `size` = (P, Q) places.
 
-    While the window makes output pixel (p, q), it lies on input pixel (p s + u, q s + v).
+    For output pixel (p, q) this is input pixel (p s + u, q s + v).
     """
     (P, Q), (down, right) = size, stride
     rows, columns = slice(u, u + (P - 1) * down + 1, down), slice(v, v + (Q - 1) * right + 1, right)
@@ -89,5 +89,5 @@ def conv2d_backward(
 
 @op
 def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Array:
-    """y = max(conv2d(x, W, b), 0), made in one kernel where there is one; the gradients are those of the two."""
+    """y = max(conv2d(x, W, b), 0), computed in one kernel where one exists; the gradients are those of the two."""
     return relu(conv2d(x, W, b, stride=stride, padding=padding))

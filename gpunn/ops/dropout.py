@@ -1,7 +1,7 @@
 """Dropout and noise, and the random numbers they take: a function of each number's place and a key, and nothing else.
 
-A generator that counts has no state to keep. So every library and device drops the same units, a run can stop and go on
-at any step, and nothing depends on what was drawn before.
+A counter-based generator has no state to keep. So every library and device drops the same units, a run can stop and go
+on at any step, and nothing depends on what was drawn before.
 """
 
 import math
@@ -51,7 +51,7 @@ def random_words(shape: tuple[int, ...], like: Array, *, key: Words, step: int) 
 
 @op
 def gaussian_noise(x: Array, *, std: float, key: Words, step: int) -> Array:
-    """y = x + std n with normal numbers n: n = sqrt(-2 ln u) cos(2 pi v) for even u and v (Box and Muller, 1958).
+    """y = x + std n, n from N(0, 1): n = sqrt(-2 ln u) cos(2 pi v), u and v uniform in 0 to 1 (Box and Muller, 1958).
 
     Its backward pass is dx = dy: the noise does not depend on x.
     """
@@ -78,5 +78,5 @@ def dropout(x: Array, *, rate: float, key: Words, step: int) -> tuple[Array, Arr
 
 @op
 def dropout_backward(dy: Array, mask: Array) -> Array:
-    """dx = dy mask / (1 - rate), the array that `dropout` returned."""
+    """dx = dy mask, where `mask` is what `dropout` returned: divided by 1 - rate already."""
     return dy * mask

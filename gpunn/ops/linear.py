@@ -48,7 +48,7 @@ def linear_backward(
 
 @op
 def linear_relu(x: Array, W: Array, b: Array | None = None) -> Array:
-    """y = max(x W + b, 0), made in one kernel where there is one; shapes as in `linear`.
+    """y = max(x W + b, 0), computed in one kernel where one exists; shapes as in `linear`.
 
     The gradients are those of the two: `linear_backward` of dz, where dz = `relu_backward` of dy and y.
     """
@@ -76,7 +76,7 @@ def relu_linear_backward(
 ) -> tuple[Array, Array, Array]:
     """The gradients (dz, dW, db) for z -> x = max(z, 0) -> y = x W + b: dz = dy W^T where z > 0, else 0.
 
-    `kept` is what `linear_relu_kept` gave with x; z, dz (N, D). dz is made in one kernel where there is one.
+    `kept` is what `linear_relu_kept` gave with x; z, dz (N, D). dz is computed in one kernel where one exists.
     """
     dx, dW, db = linear_backward(dy, x, W, out=out)
     return relu_backward(dx, kept), dW, db  # dL/dz = dL/dx where z > 0, else 0

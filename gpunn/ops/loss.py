@@ -72,8 +72,8 @@ def labels_fit(labels: Array, *, classes: int) -> bool:
 def softmax_cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
     """L = -1/N sum_n sum_c y_nc log p_nc with p = softmax(z), for targets whose rows sum to 1 (Nielsen, ch. 3, eq. 80).
 
-    y may be class numbers (N,), which stand for rows of 0 and 1; for one that is not there NumPy's twins raise an
-    IndexError, and elsewhere it is a row of 0. log p is taken directly, never as the logarithm of p. Saves p.
+    y may be class numbers (N,), which stand for rows of 0 and 1; for one out of range NumPy's twins raise IndexError,
+    and elsewhere it is a row of 0. log p is computed directly, never as the logarithm of p. Saves p.
     """
     xp, log_p = namespace(z), _log_softmax(z)
     return xp.sum(_as_rows(y, z) * log_p) / -z.shape[0], xp.exp(log_p)
@@ -95,7 +95,7 @@ def softmax_cross_entropy_backward(p: Array, y: Array) -> Array:
 
 @op
 def softmax_cross_entropy_both(z: Array, y: Array) -> tuple[Array, Array]:
-    """(L, dz): `softmax_cross_entropy` and its backward pass, made in one kernel where there is one."""
+    """(L, dz): `softmax_cross_entropy` and its backward pass, computed in one kernel where one exists."""
     loss, p = softmax_cross_entropy(z, y)
     return loss, softmax_cross_entropy_backward(p, y)
 
@@ -104,7 +104,7 @@ def _as_rows(y: Array, like: Array) -> Array:
     return one_hot(y, like) if len(y.shape) == 1 else y
 
 
-# What may be 0 is held at this before its logarithm, or a power below 0, is taken: times 0 it then gives 0, not NaN.
+# What may be 0 is held at this before a logarithm or a negative power is taken: 0 times the result is then 0, not NaN.
 _TINY = 1e-37
 
 
@@ -232,7 +232,7 @@ def quadratic_backward(a: Array, y: Array) -> Array:
 def hinge(z: Array, t: Array, *, squared: bool) -> tuple[Array, Array]:
     """L = 1/N sum_n sum_c h_nc with h = max(0, 1 - t z), or its square, for t = 1 or -1 (Cortes and Vapnik, 1995).
 
-    Nothing is lost where z is on the side of t by 1 or more. Saves h, before it is squared.
+    h is 0 where z is on the side of t by 1 or more. Saves h, before it is squared.
     """
     xp = namespace(z)
     h = xp.maximum(1.0 - t * z, 0.0)
@@ -260,7 +260,7 @@ def hinge_backward(h: Array, t: Array, *, squared: bool) -> Array:
 def poisson(z: Array, y: Array) -> tuple[Array, Array]:
     """L = 1/(NC) sum (e^z - y z): -log of the probability of a count y where e^z is the rate, less the constant log y!.
 
-    (Poisson, 1837.) e^z is held at e^87 from z = 87 on, where float32 ends. Saves e^z.
+    (Poisson, 1837.) e^z is held at e^87 from z = 87 on: float32 overflows above z = 88. Saves e^z.
     """
     xp, rate = namespace(z), exponential(z)
     terms = rate - y * z

@@ -1,6 +1,6 @@
 """Normalisation: numbers brought to mean 0 and variance 1 over some of their axes, and what is learned on top of that.
 
-Which axes are taken together makes the method: the batch (and the pixels) for each channel, Ioffe and Szegedy's batch
+The methods differ in the axes taken together: the batch (and the pixels) for each channel, Ioffe and Szegedy's batch
 normalisation (2015); the features of one example, layer normalisation (Ba, Kiros and Hinton, 2016); a group of channels
 of one image, group normalisation (Wu and He, 2018). The maths is the same.
 
@@ -71,7 +71,7 @@ def rms_normalize_backward(dy: Array, y: Array, r: Array, *, axes: Axes) -> Arra
 
 @op
 def scale_shift(x: Array, gamma: Array, beta: Array | None = None) -> Array:
-    """y = gamma x + beta; gamma and beta (...) are of the last axes of x, and the same for all others."""
+    """y = gamma x + beta; gamma and beta have the shape of the last axes of x, and are the same along all others."""
     y = x * gamma
     if beta is not None:
         y += beta

@@ -10,11 +10,11 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315  # a, b, c, chosen by Jordan et al. to li
 
 @op
 def orthogonalize(G: Array, *, steps: int = 5, epsilon: float = 1e-7) -> Array:
-    """About U V^T for G = U S V^T (D, M): all singular values brought to between 0.7 and 1.2, the directions kept.
+    """About U V^T for G = U S V^T (D, M): the singular values brought to between 0.68 and 1.21, the directions kept.
 
     X = G / |G|, then `steps` times X <- a X + (b A + c A A) X with A = X X^T: each singular value s becomes
-    a s + b s^3 + c s^5 (Newton and Schulz; with a, b, c of Jordan et al., "Muon", 2024). Values that are small against
-    the largest, below about 1/1000, come less far. 0 stays 0.
+    a s + b s^3 + c s^5 (Newton and Schulz; with a, b, c of Jordan et al., "Muon", 2024). Values below 0.0015 |G| come
+    less far in 5 steps. 0 stays 0.
     """
     xp, (a, b, c) = namespace(G), COEFFICIENTS
     X = G / (xp.sqrt(xp.sum(G * G)) + epsilon)  # |G|, over all numbers, is at least the largest singular value

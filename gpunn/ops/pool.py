@@ -37,7 +37,7 @@ def max_pool2d(x: Array, *, window: Pair, stride: Pair) -> Array:
 
 @op
 def max_pool2d_backward(dy: Array, x: Array, y: Array, *, window: Pair, stride: Pair) -> Array:
-    """dx = dy for the pixel that was the maximum of its window, 0 for the others; of several, the first counts."""
+    """dx = dy for the pixel that was the maximum of its window, 0 for the others; in a tie the first counts."""
     xp = namespace(x)
     dx = xp.zeros(x.shape, dtype=x.dtype, device=x.device)
     left = dy  # to be given to a pixel

@@ -1,5 +1,4 @@
-"""One step of each optimiser on flat arrays: all parameters w (P,), their gradients g (P,), and what the optimiser
-keeps.
+"""One step of each optimiser on flat arrays: parameters w (P,), their gradients g (P,), and what the optimiser keeps.
 
 These ops change w and the arrays after g in place, and leave g as it is; t counts the steps from 1, eta is the learning
 rate. Besides them, `l2_decay` and `clip_by_norm` change g, and `shrink`, `max_norm` and `soft_threshold` the weights.
@@ -108,7 +107,7 @@ def _nadam_mu(beta1: float, t: int) -> float:
 
 @functools.lru_cache(maxsize=4)  # the blocks of one step ask for the same
 def _nadam_product(beta1: float, t: int) -> float:
-    """mu_1 ... mu_t, of the first hundred at most: their product is below 1e-29, and counts for nothing beside 1."""
+    """mu_1 ... mu_t. The first 100 are enough: their product is below 1e-29, and counts for nothing beside 1."""
     return math.prod(_nadam_mu(beta1, i) for i in range(1, min(t, 100) + 1))
 
 
@@ -118,8 +117,8 @@ def adamax(
 ) -> None:
     """m <- beta1 m + (1 - beta1) g, u <- max(beta2 u, |g|), w <- w - eta m^ / (u + epsilon).
 
-    Adam with the largest gradient in place of the root mean square (Kingma and Ba, 2015, algorithm 2; their u is never
-    0). m^ = m / (1 - beta1^t).
+    Adam with the largest gradient in place of the root mean square (Kingma and Ba, 2015, algorithm 2, which has no
+    epsilon). m^ = m / (1 - beta1^t).
     """
     xp = namespace(w)
     m *= beta1
