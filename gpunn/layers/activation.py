@@ -1,6 +1,6 @@
 """Activation functions as layers, and the names they go by.
 
-PReLU, which learns, and Maxout, which changes the shape, are layers to be put among the others: they have no name.
+PReLU, which learns, and Maxout, which changes the shape, have no name: they are put among the layers as any other.
 """
 
 from collections.abc import Callable
@@ -165,7 +165,7 @@ class HardSwish(Activation):
 
 
 class Mish(Activation):
-    """y = x tanh(log(1 + e^x)): smooth, and a little below 0 left of it, much like SiLU."""
+    """y = x tanh(log(1 + e^x)): smooth, and a little below 0 where x < 0, much like SiLU."""
 
     f = staticmethod(ops.mish)
     f_backward = staticmethod(ops.mish_backward)
@@ -173,7 +173,7 @@ class Mish(Activation):
 
 
 class Exponential(Activation):
-    """y = e^x: above 0. As an output it goes with PoissonLoss, and y is the expected count. Held at e^87."""
+    """y = e^x, at most e^87: above 0. As an output it goes with PoissonLoss, and y is the expected count."""
 
     f = staticmethod(ops.exponential)
     f_backward = staticmethod(ops.exponential_backward)
@@ -210,8 +210,8 @@ class Maxout(Layer):
     """The largest of each `pieces` neighbouring features: (N, ..., D) becomes (N, ..., D / pieces).
 
     After Linear(n_in, pieces * n) each of n outputs is the maximum of `pieces` straight functions of the input: an
-    activation function that is learned (Goodfellow et al., 2013). The gradient goes to the largest, the first of
-    several. Raises OptionError for fewer than 2 pieces, ShapeError where they do not divide D.
+    activation function that is learned (Goodfellow et al., 2013). The gradient goes to the largest, in a tie to the
+    first. Raises OptionError for fewer than 2 pieces, ShapeError where they do not divide D.
     """
 
     def __init__(self, pieces: int) -> None:

@@ -40,8 +40,8 @@ class Layer:
     """The base of all layers and networks.
 
     Parameters live on the layer, activations never do: what the backward pass needs is in the cache that forward
-    returns and the caller carries. So one layer may be used twice in a network, and each use has its own; two threads
-    may ask one network for answers.
+    returns and the caller carries. So one layer may be used twice in a network, each use with a cache of its own, and
+    two threads may ask one network for answers.
     """
 
     _store: ParamStore | None = None
@@ -120,7 +120,7 @@ class Layer:
         return found
 
     def _inside(self, kind: type) -> dict[str, Any]:
-        """What of a kind is in the attributes, or in lists that are attributes, by name."""
+        """All of this kind in the attributes, or in lists that are attributes, by name."""
         found: dict[str, Any] = {}
         for name, value in vars(self).items():
             if isinstance(value, list | tuple):

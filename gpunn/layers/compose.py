@@ -27,8 +27,8 @@ class Sequential(Layer):
     layer, ShapeError for two layers that do not fit each other.
 
     A Linear or Conv2d also does the work of a ReLU right after it, whose own forward is then not called: this saves a
-    pass over memory. Of a ReLU between two Linears the second one also does the backward pass, at the end of its
-    product dy W^T, so that neither pass of the ReLU itself is called.
+    pass over memory. Where the ReLU lies between two Linears, the second one also does its backward pass, at the end of
+    the product dy W^T, so that neither pass of the ReLU itself is called.
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
@@ -52,7 +52,7 @@ class Sequential(Layer):
 
     @functools.cached_property  # on first use, because networks from older pickles do not have it
     def _computed(self) -> list[Layer]:
-        """The layers, and in place of some the ones that do the work of a ReLU together with that of its neighbours."""
+        """The layers, some replaced by one that also does the work of a ReLU beside it, and that ReLU by a stand-in."""
         layers, kinds = list(self.layers), [None, None, *map(type, self.layers), None, None]
         for i, layer in enumerate(self.layers):
             before, kind, after = kinds[i : i + 2], kinds[i + 2], kinds[i + 3 : i + 5]

@@ -20,8 +20,8 @@ class Conv2d(Layer):
     x (N, H, W, n_in), W (U, V, n_in, n_out) with kernel = (U, V), b (n_out,), y (N, P, Q, n_out) with
     P = floor((H + 2 padding - U) / stride) + 1, and Q likewise. `kernel`, `stride` and `padding` are numbers, or pairs
     for (rows, columns); padding="same" keeps the size of the image (stride 1, odd kernel). Equations in
-    `gpunn.ops.conv`. With `relu` forward gives max(y, 0), the work of the ReLU that comes next; see Sequential. Raises
-    OptionError for sizes out of range, ShapeError for an image smaller than the kernel.
+    `gpunn.ops.conv`. With `relu` forward gives max(y, 0), which is how Sequential has it do the work of the ReLU that
+    comes next. Raises OptionError for sizes out of range, ShapeError for an image smaller than the kernel.
     """
 
     def __init__(

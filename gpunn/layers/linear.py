@@ -16,9 +16,9 @@ class Linear(Layer):
     """y = x W + b: every output sees every input. x (N, n_in), W (n_in, n_out), b (n_out,), y (N, n_out).
 
     `init` draws the weights and `bias_init` the biases, as names or initialisers of `gpunn.init`; `bias=False` leaves b
-    out. The gradients are derived in `gpunn.ops.linear`. With `relu` forward gives max(y, 0), for the ReLU that comes
-    next: Sequential asks for that, for `forward_kept`, and for backward with what was `kept`. Raises OptionError for a
-    size below 1.
+    out. The gradients are derived in `gpunn.ops.linear`. `relu`, `forward_kept` and `kept` are for Sequential, which
+    has a Linear do the work of the ReLUs beside it: with `relu` forward gives max(y, 0). Raises OptionError for a size
+    below 1.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Linear(Layer):
         return *linear_relu_kept(x, W, self.b.value if self.b else None), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True, kept: Array | None = None) -> Array | None:
-        """dx; with `kept`, that of the Linear before a ReLU that gave x = max(z, 0), it is dL/dz instead."""
+        """dx; with `kept`, from `forward_kept` of the Linear that gave x = max(z, 0), it is dL/dz instead."""
         W, b = self.W, self.b
         out = (None, W.grad_out, b.grad_out if b else None)
         if kept is None:

@@ -60,8 +60,8 @@ class BatchNorm(_Norm):
 
     x (N, n) or (N, H, W, n). In training by the batch's own mean and variance; at inference by running ones,
     running <- (1 - momentum) running + momentum (batch's), which are saved with the weights. As is usual, the running
-    variance is the unbiased one, over m - 1 (Ioffe and Szegedy, 2015). Raises DataError in training where a channel has
-    one number only: it would always become 0.
+    variance is unbiased: over m - 1, for m numbers a channel (Ioffe and Szegedy, 2015). Raises DataError in training
+    where m is 1: that number would always become 0.
     """
 
     def __init__(self, n: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:

@@ -27,7 +27,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """y = x with the axes of each example laid out anew: Reshape((28, 28, 1)) makes images of rows of 784 numbers.
 
-    Raises OptionError for a size below 1, ShapeError for an input of another number of numbers.
+    Raises OptionError for a size below 1, ShapeError for inputs with more or fewer numbers than the shape has.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

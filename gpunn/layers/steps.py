@@ -1,4 +1,4 @@
-"""What an input passes on its way through a network, one layer after another: for pictures and pages that show it."""
+"""The layers an input passes on its way through a network, one after another: for pictures and pages that show them."""
 
 from gpunn.layers.activation import Identity
 from gpunn.layers.base import Layer
@@ -12,5 +12,5 @@ SILENT = Dropout | Flatten | GaussianNoise | Identity | Reshape  # at inference 
 
 
 def steps(net: Layer) -> dict[str, Layer]:
-    """The layers of a Sequential by their names; of any other network, which may do more than they do, itself."""
+    """The layers of a Sequential by their names; any other network, which may do more than its layers, as a whole."""
     return dict(net.children()) if type(net) is Sequential else {type(net).__name__.lower(): net}

@@ -25,8 +25,8 @@ def lenet(image: Image = (28, 28, 1), n_classes: int = 10) -> Sequential:
     """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), for images (height, width, channels) or rows of their numbers.
 
     Two convolutions of 5x5 with 6 and 16 features, each followed by a mean over 2x2 pixels, then 120 and 84 neurons,
-    all with tanh. Two things are as is usual today: every feature of the second convolution sees all of the first, and
-    the output is a softmax. 61,706 parameters for images of 28x28.
+    all with tanh. Two things are not LeCun's but usual today: every feature of the second convolution sees all of the
+    first, and the output is a softmax. 61,706 parameters for images of 28x28.
     """
     image = _checked(image)
     features = [
@@ -56,7 +56,7 @@ def cnn(image: Image = (28, 28, 1), n_classes: int = 10, *, width: int = 16, dro
 
     Three convolutions that keep the size of the image, with `width`, 2 width and 4 width features, the first of 5x5 and
     the others of 3x3, each followed by batch normalisation and ReLU. After the first two the image is halved by the
-    maximum over 2x2 pixels; that comes before the other two, which then have a quarter of the work to do and give the
+    maximum over 2x2 pixels, before normalisation and ReLU, which then have a quarter of the work to do and give the
     same, or nearly so. At the end dropout and a linear layer.
     """
     image = _checked(image)

@@ -1,4 +1,4 @@
-"""Several networks asked for one answer."""
+"""One answer from several networks."""
 
 from collections.abc import Iterable, Sequence
 

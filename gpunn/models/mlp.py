@@ -46,8 +46,8 @@ def mlp(
                    Linear(30, 10, init="xavier"), output="softmax")
 
     `hidden` is one activation for all hidden layers or a sequence with one for each; `output` is what turns the last
-    layer's numbers into an answer (see Sequential). `init` is "he" for layers before ReLU and its kin, "lecun" before
-    SELU, which is made for it, and "xavier" for all others, unless one is named. Raises OptionError for fewer than two
+    layer's numbers into an answer (see Sequential). `init` is for all layers; without it, it is "he" before ReLU and
+    its kin, "lecun" before SELU, which is made for it, and "xavier" otherwise. Raises OptionError for fewer than two
     sizes or a wrong number of activations.
     """
     if not isinstance(sizes, Iterable) or len(sizes := list(sizes)) < 2:
