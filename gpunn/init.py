@@ -1,4 +1,4 @@
-"""Initial weights: how the numbers are drawn that a network starts from.
+"""Initial weights: how the numbers that a network starts from are drawn.
 
 An initialiser is called with a NumPy generator and a shape and returns float64 numbers. Shapes are those of gpunn's
 weights, (n_in, n_out) or (height, width, n_in, n_out) for a convolution, so
@@ -39,7 +39,7 @@ Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight of this shape; a vector counts as one row of inputs to each number."""
+    """(fan_in, fan_out) of a weight of this shape; each number of a vector (n,) has one input: (1, n)."""
     receptive = math.prod(shape[:-2])
     return (receptive * shape[-2], receptive * shape[-1]) if len(shape) > 1 else (1, shape[-1])
 
@@ -170,7 +170,7 @@ class HeUniform(_He):
 class Orthogonal:
     """gain * Q with orthonormal columns, or rows where there are fewer of them (Saxe, McClelland and Ganguli, 2014).
 
-    Q is the factor of a normal matrix with the signs of R's diagonal, which makes it uniform over all such Q. All axes
+    Q R is a matrix of numbers from N(0, 1), with R's diagonal above 0, which makes Q uniform over all such Q. All axes
     but the last count as rows.
     """
 

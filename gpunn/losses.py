@@ -17,13 +17,13 @@ nothing can overflow. Each names the `output` it goes with:
 
 All apply the output themselves. A network given to a Trainer may say the same `output=`, or none; a network that ends
 in such a *layer*, Softmax for example, would apply it twice, and is refused. MeanSquaredError, MeanAbsoluteError and
-Huber also go with any other output of the network, such as `output="tanh"`: they are then taken of it.
+Huber also go with any other output, such as `output="tanh"`: they then compare output(z) with y.
 
 L is a mean over the batch. Losses on classes sum over the C outputs (most are a negative log-likelihood, or Nielsen's
 cost), those on numbers and counts take the mean over them. `Weighted` lets some rows count for more than others.
 
-What a loss is given is looked at where that costs nothing: on a GPU it would wait for the device, and a class number
-out of range is then found by `targets` alone, which a Trainer calls once for all data.
+Class numbers out of range are found in every forward pass on a CPU. On a GPU that would wait for the device, so there
+only `targets` looks, which a Trainer calls once for all data.
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ class Loss:
         return self.forward(z, y)[0]
 
     def each(self, z: Array, y: Array) -> Array:
-        """The loss of each row (N,), of which L is the mean. This asks for each row alone; override it for speed."""
+        """The loss of each row (N,), of which L is the mean. By forward, row after row: override it for speed."""
         xp = namespace(z)
         return xp.stack([xp.asarray(self.forward(z[n : n + 1, ...], y[n : n + 1, ...])[0]) for n in range(z.shape[0])])
 
@@ -91,7 +91,7 @@ class Loss:
         """Targets y for a network with `n_out` outputs, checked and moved to the device: what forward expects.
 
         Rows that are all 0 but for one 1 become the class numbers that they stand for. Raises ShapeError, or DataError
-        that names a value that does not fit; `look=False` leaves the values unseen.
+        that names a value that does not fit; with `look=False` no value is looked at.
         """
         y = device.asarray(y) if device.holds(y) else to_host(y)  # what is on the host is checked there, then moved
         xp, shape = namespace(y), tuple(y.shape)
@@ -162,7 +162,7 @@ def _check_labels(y: Array, n_out: int) -> None:
 
 
 def _fitting(loss: Loss, z: Array, y: Array, as_rows: bool = True) -> Array:
-    """The targets in the data type of z, class numbers as rows of 0 and 1 where they are wanted so.
+    """The targets in the data type of z; class numbers become rows of 0 and 1, or with as_rows=False stay as they are.
 
     Raises ShapeError, DtypeError, DeviceMismatch or DataError where they do not go with z.
     """
@@ -305,9 +305,8 @@ class FocalLoss(_OnSoftmax):
 class KLDivergence(_OnSoftmax):
     """L = 1/N sum_n sum_c y_nc (log y_nc - log p_nc), p = softmax(z): how far p is from the probabilities y.
 
-    The gradient is that of SoftmaxCrossEntropy, (p - y) / N, and of class numbers the loss is the same; of
-    probabilities, such as another network's answers, this one is 0 where p = y (Kullback and Leibler, 1951). Output:
-    softmax.
+    The gradient is that of SoftmaxCrossEntropy, (p - y) / N, and for class numbers so is the loss; for probabilities,
+    such as another network's answers, this one is 0 where p = y (Kullback and Leibler, 1951). Output: softmax.
     """
 
     def forward(self, z: Array, y: Array) -> tuple[Array, Any]:
@@ -368,9 +367,9 @@ class Hinge(_OnClasses):
     """L = 1/N sum_n sum_c max(0, 1 - t z), t = 1 for yes and -1 for no: the loss of a support vector machine.
 
     Each output is a yes-or-no answer by the sign of z, and of C classes the largest z is the answer: one against the
-    rest. `squared=True` takes the square of each term. Targets are class numbers or rows of 0 and 1; of targets y of -1
-    and 1 give (y + 1) / 2. The gradient is -t / N where t z < 1, otherwise 0 (Cortes and Vapnik, 1995). Output:
-    identity: z is a score, no probability.
+    rest. `squared=True` takes the square of each term. Targets are class numbers or rows of 0 and 1; for targets y of
+    -1 and 1 give (y + 1) / 2. The gradient is -t / N where t z < 1, otherwise 0; of the squares -2 t (1 - t z) / N
+    (Cortes and Vapnik, 1995). Output: identity: z is a score, not a probability.
     """
 
     def __init__(self, squared: bool = False) -> None:
@@ -429,8 +428,8 @@ class MeanAbsoluteError(Loss):
 class Huber(Loss):
     """L = 1/(NC) sum h(z - y), h(r) = r^2/2 for |r| <= delta, else delta (|r| - delta/2) (Huber, 1964).
 
-    The gradient is (z - y) held between -delta and delta, over NC. Output: identity. Raises OptionError unless delta >
-    0.
+    The gradient is (z - y) held between -delta and delta, over NC. Output: identity. Raises OptionError unless
+    delta > 0.
     """
 
     def __init__(self, delta: float = 1.0) -> None:
@@ -447,7 +446,7 @@ class Huber(Loss):
 
 
 class PoissonLoss(Loss):
-    """L = 1/(NC) sum (e^z - y z): for counts y, of which the network gives the logarithm z of the rate.
+    """L = 1/(NC) sum (e^z - y z): for counts y; the network gives z, the logarithm of their rate.
 
     It is the negative log-likelihood of Poisson's distribution of rate e^z, less log y!, which no weight changes; so L
     may be below 0. The gradient is (e^z - y) / (NC). Output: exponential, so that the network's answer is the expected
@@ -475,15 +474,15 @@ class PoissonLoss(Loss):
 
 
 class Weighted(Loss):
-    """L = sum_n w_n l_n / sum_n w_n, l_n the loss of row n by `loss`: a row of weight 2 counts as if there twice.
+    """L = sum_n w_n l_n / sum_n w_n, l_n the loss of row n by `loss`: a row of weight 2 counts as two rows.
 
         trainer = gn.Trainer(net, gn.losses.Weighted(gn.SoftmaxCrossEntropy()))
         trainer.fit((X, (Y, w)))
 
-    Targets are a pair (y, w): y as `loss` has them, w (N,) from 0, not all 0. What `targets` is given decides the sum:
-    with a Trainer all rows of the fit, so that each batch of it gives 1/B sum_n w_n l_n over its B rows, with weights
-    scaled to a mean of 1 over all rows. A sum within each batch instead would make a row count for less wherever heavy
-    ones lie in the same batch. The gradient is w_n times that of `loss`.
+    Targets are a pair (y, w): y as `loss` has them, w (N,) 0 or more, not all 0. The sum of the weights is over all
+    rows that `targets` is given, with a Trainer all of the fit: it scales the weights to a mean of 1, and each batch of
+    B rows gives 1/B sum_n w_n l_n. A sum within each batch instead would make a row count for less wherever heavy ones
+    lie in the same batch. The gradient is w_n times that of `loss`.
     """
 
     def __init__(self, loss: Loss) -> None:

@@ -14,8 +14,8 @@ gradient of the L2 penalty lambda/2 |w|^2; biases are spared. (Nielsen's lambda 
 examples: w <- (1 - eta lambda / n) w - eta g.)
 
 `groups` sets some parameters apart, by the beginning of their names: a layer's name, or a parameter's in full. A group
-may have an `lr_factor`, times which it takes the learning rate (0 lets it stay as it is), and a `weight_decay` of its
-own; of two groups that both fit the longer name counts.
+may have an `lr_factor`, by which its learning rate is multiplied (0 leaves it unchanged), and a `weight_decay` of its
+own. Where two groups fit a parameter, the longer name counts.
 
     gn.SGD(0.1, momentum=0.9, groups={"linear1": {"lr_factor": 0.1}, "linear3.W": {"weight_decay": 1e-3}})
 """
@@ -66,7 +66,7 @@ class Optimizer:
     def start(self, store: ParamStore) -> State:
         """What the optimiser keeps between steps: flat arrays of zeros, by name.
 
-        Raises OptionError for a group that no parameter is of.
+        Raises OptionError for a group that no parameter belongs to.
         """
         for group in self.groups:
             if not any(_is_of(name, group) for name in store.params):
@@ -140,8 +140,8 @@ class _Decoupled(Optimizer):
 class SGD(Optimizer):
     """Stochastic gradient descent: w <- w - eta g; with momentum mu, v <- mu v + g and w <- w - eta v.
 
-    `nesterov=True` looks ahead along v: w <- w - eta (g + mu v). Equations in `gpunn.ops.update`. The momentum may be a
-    schedule, as the learning rate: from 0.5 to 0.99 over 1000 steps it is gn.schedules.Polynomial(0.5, 1000, end=0.99).
+    `nesterov=True` looks ahead along v: w <- w - eta (g + mu v). Equations in `gpunn.ops.update`. Like the learning
+    rate, the momentum may be a schedule: gn.schedules.Polynomial(0.5, 1000, end=0.99) rises to 0.99 in 1000 steps.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class NAdam(Adam):
 
 
 class Adamax(Adam):
-    """Adam by the largest gradient of late, fading, in place of the root mean square (Kingma and Ba, 2015)."""
+    """Adam with the largest recent gradient in place of the root mean square (Kingma and Ba, 2015)."""
 
     keeps = ("m", "u")
 
@@ -290,8 +290,8 @@ class Muon(_Decoupled):
     For each weight W (D, M), where D stands for all axes of a convolution's but the last: m <- mu m + g, as v in SGD, O
     about U V^T where g + mu m = U S V^T (see `gpunn.ops.orthogonal`), and W <- W - 0.2 sqrt(max(D, M)) eta O. With that
     factor a step is about as long as Adam's (Liu et al., "Muon is scalable for LLM training", 2025), so one learning
-    rate serves for all: parameters of one axis, biases and gains, are left to Adam. Weight decay is apart from the
-    gradient, as in AdamW.
+    rate also serves the parameters of one axis, biases and gains, which are left to Adam. Weight decay is apart from
+    the gradient, as in AdamW.
     """
 
     keeps = ("m", "v")  # the momentum of all; Adam's mean square, which weights do not use
@@ -333,7 +333,7 @@ class Muon(_Decoupled):
 
 
 class Adadelta(Optimizer):
-    """Steps as long as the steps before, for the gradient's size: no learning rate to choose (Zeiler, 2012)."""
+    """g times the root mean square of past steps over that of past gradients: no rate to choose (Zeiler, 2012)."""
 
     keeps = ("v", "d")
 

@@ -67,7 +67,7 @@ class Param:
     def grad(self) -> Array:
         """The gradient that the last backward pass to reach this parameter gave it. Raises NotInitialised.
 
-        After a step of the optimiser it is what the step was taken by: with weight decay added, and shortened.
+        After a step of the optimiser it is the one the step used: clipped, and with weight decay, where they apply.
         """
         if self._grad is None:
             raise NotInitialised(NO_WEIGHTS)
@@ -193,7 +193,7 @@ class ParamStore:
         return self.grads
 
     def copy(self, dtype: Any) -> Array:
-        """What `rounded` fills in, for a data type of the library: always the same array."""
+        """The array that `rounded` fills, of a data type of the library: the same at every call."""
         if self._narrow is None:
             flat = self.device.xp.empty(self.values.shape, dtype=dtype, device=self.device.native)
             self._narrow = flat, self.views(flat)
@@ -201,12 +201,11 @@ class ParamStore:
 
     @contextlib.contextmanager
     def rounded(self, dtype: Any, *, done: bool = False) -> Iterator[None]:
-        """Inside it each `Param.value` is a copy, rounded to a data type of the library: what passes there is of it.
+        """Inside it each `Param.value` is a copy, rounded to a data type of the library.
 
-        The copy is of the values as they were when it began, unless it is `done` already. `values`, which an optimiser
-        changes, the gradients and the buffers stay in the network's own type: a step that is small against a weight
-        would be lost in a type of few digits, many such steps add up here (Micikevicius et al., "Mixed precision
-        training", 2018).
+        The copy is made on entering, unless it is `done` already. `values`, which an optimiser changes, the gradients
+        and the buffers stay in the network's own type: there many small steps add up, each of which would be lost in a
+        type of few digits (Micikevicius et al., "Mixed precision training", 2018).
         """
         flat = self.copy(dtype)
         if not done:
@@ -226,7 +225,7 @@ class ParamStore:
 
 
 def draw(params: Mapping[str, Param], seed: int) -> dict[str, np.ndarray]:
-    """Initial values by name: each drawn from its own generator, of the seed and the parameter's name.
+    """Initial values by name: each drawn from its own generator, seeded by the seed and the parameter's name.
 
     They are made on the host in float64, and only then rounded and moved, so that every device starts alike. Raises
     ShapeError for an initialiser that makes numbers of another shape.

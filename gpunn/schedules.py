@@ -4,7 +4,7 @@ A schedule is called with the number of steps done so far (0 at the first) and g
 pure function, so a resumed run goes on where it stopped. Every optimiser takes one in place of a number:
 `gn.Adam(gn.schedules.Warmup(100, gn.schedules.Cosine(1e-3, steps=5000)))`. So does the momentum of SGD.
 
-What goes by how well the network does, and not by steps alone, is no schedule but a callback: `gn.Plateau`.
+What depends on how well the network does, and not on steps alone, is a callback instead: `gn.Plateau`.
 """
 
 import math
@@ -162,8 +162,8 @@ class Polynomial:
 class OneCycle:
     """From peak / start up to the peak in the fraction `rise` of `steps` steps, then down to peak / (start * end).
 
-    One cycle with a high peak, and at its end far below where it began (Smith, 2018). Both ways are half a cosine, and
-    the corners lie, as PyTorch has them, at steps 0, rise * steps - 1 and steps - 1; the last value stays.
+    One cycle with a high peak, and at its end far below where it began (Smith, 2018). Both ways are half a cosine. As
+    in PyTorch, they begin and end at steps 0, rise * steps - 1 and steps - 1; after that the last value stays.
     """
 
     peak: float
@@ -194,7 +194,7 @@ def _half_cosine(a: float, b: float, done: float) -> float:
 class Warmup:
     """The schedule `after`, begun gently: during the first `steps` steps its value times (t + 1) / steps.
 
-    (Goyal et al., 2017.) `after` is any schedule, or a number. It runs from t = 0, beneath the warm-up.
+    (Goyal et al., 2017.) `after` is any schedule, or a number. It runs from t = 0, during the warm-up, too.
     """
 
     steps: int
