@@ -41,7 +41,7 @@ class Callback:
     """
 
     def on_start(self, trainer: "Trainer", epochs: int, batches: int) -> None:
-        """Before the first step of a fit of so many epochs, of so many batches each."""
+        """Before the first step of a fit of `epochs` epochs, each of `batches` batches."""
 
     def on_step(self, trainer: "Trainer") -> None:
         """After every step."""
@@ -64,18 +64,19 @@ class Trainer:
     A network without weights is initialised with the seed, on the device, in `dtype`; one that has its weights keeps
     them and is moved. `dtype` is "float32", "float64", or on a CUDA GPU one of two that are faster. "tf32": everything
     is in float32, but matrix products, and with them convolutions, round what they multiply to 11 bits. "bfloat16":
-    what passes through the network, forward and backward, has 16 bits, of which 8 are digits where float32 has 24, and
-    so has the copy of the weights that it meets there; the network's own weights, their gradients, the optimiser's
-    state, means, variances and the loss are in float32. Either way the network is one of float32: only within `fit`,
-    `step`, `evaluate` and `predict` is it computed so. `clip_norm` shortens any gradient that is longer. Arrays of any
-    library are accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets
-    them as numbers from 0 to 1.
+    what passes through the network, forward and backward, has 16 bits, 8 of them for digits where float32 has 24, and
+    so has the copy of the weights that is used there; the network's own weights, their gradients, the optimiser's
+    state, means, variances and the loss are in float32. Either way the network itself is float32: only `fit`, `step`,
+    `evaluate` and `predict` compute it so. `clip_norm` shortens any gradient that is longer. Arrays of any library are
+    accepted and moved to the device once. Inputs in bytes (uint8) are taken as images: the network gets them as numbers
+    from 0 to 1.
 
     `graph` is whether steps on a CUDA GPU are captured once and then repeated as a whole (a CUDA graph), which gives
     the same numbers and saves the time of launching each kernel: "auto" where that can be done, with a warning where it
-    cannot; True demands it; False does without. What is changed in a layer meanwhile, such as a rate of dropout, counts
-    from the next epoch of a fit, or after 50 calls of `step` at most; all else from the next step. Augmentations stay
-    outside: a graph begins with what they have made. A CPU has no such thing. Not yet run on a GPU.
+    cannot; True demands it; False does without. If an attribute of a layer is changed meanwhile, such as the rate of a
+    Dropout, this counts from the next epoch of a fit, or after at most 50 calls of `step`; all other changes from the
+    next step. Augmentations stay outside: a graph begins with the images they have made. A CPU has no graphs. Not yet
+    run on a GPU.
 
     `tune` has every matrix product and convolution on a CUDA GPU tried with several algorithms when it is first made,
     which takes some milliseconds each; the fastest is used from then on. Which one that is may differ from run to run,
@@ -86,9 +87,9 @@ class Trainer:
     same. Inputs may lie in a file that is larger than the host's memory (numpy.memmap); on a CPU, too, such a file is
     read batch by batch. Data that the caller has put on the GPU are used there.
 
-    Where the memory does not suffice for a batch, graphs that are not demanded are given up. Where there are none, its
-    gradient is the sum of those of its halves, its quarters and so on, one after another: the same but for rounding,
-    other masks of dropout, and BatchNorm's means, which are then over the parts. There is a warning either way.
+    Where the memory does not suffice for a batch, graphs are given up, unless graph=True demands them; if that is not
+    enough, the gradient is summed over halves of the batch, or quarters and so on: the same but for rounding, other
+    masks of dropout, and BatchNorm's means, which are then over the parts. There is a warning either way.
 
     Raises LossMismatch for a network whose output does not go with the loss, OptionError, and DeviceUnavailable; in a
     later step CaptureError, for graph=True where a step cannot be captured, and OutOfMemory where not even a single
@@ -166,8 +167,8 @@ class Trainer:
 
         `valid` is (X, Y) to measure on after every epoch, or a fraction of the data to set aside for it. The epoch
         that is best in `monitor` ("valid_loss" where there is validation data, else "loss", which is of the weights
-        before each step) is remembered: `patience` ends training after so many epochs without a better one, counted
-        over all fits that monitor the same, `restore_best` puts back the weights of the best one at the end, unless a
+        before each step) is remembered. `patience` ends training after that many epochs without a better one, counted
+        over all fits that monitor the same; `restore_best` puts back the best epoch's weights at the end, unless a
         callback has stopped the fit. `shuffle` is as in gn.Batches. `verbose` prints a table with a line per epoch.
         `augment` changes the images of every batch (see gpunn.data.augment): X must be (N, height, width, channels)
         then, or data a Dataset of images.
@@ -284,7 +285,7 @@ class Trainer:
         `rounded` is as in `Precision.computing`.
         """
         net, n, total = self.net, x.shape[0], None
-        net.zero_grad()  # what a step that was broken off left does not count
+        net.zero_grad()  # what a step that was broken off has left does not count
         size = int(min(n, self._most))
         in_one = size == n
         with self._precision.computing(rounded=rounded):
@@ -306,7 +307,7 @@ class Trainer:
             self.optimizer.update(self.net.store, self.state, self.steps)
 
     def _make_room(self, batch: int) -> bool:
-        """Do without graphs from now on; or cut batches into smaller parts, half of those that did not fit.
+        """Do without graphs from now on; or cut batches into parts half as large as those that did not fit.
 
         Returns whether either could be done.
         """
