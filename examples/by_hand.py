@@ -37,7 +37,7 @@ def gradients(p, x, y):
     dz2 = ops.softmax_cross_entropy_backward(probabilities, y)  #  dz2 = (softmax(z2) - y) / N        (BP1)
     da1, dW2, db2 = ops.linear_backward(dz2, a1, p["W2"])  #       da1 = dz2 W2^T                     (BP2)
     dz1 = ops.sigmoid_backward(da1, a1)  #                         dz1 = da1 * a1 (1 - a1)            (BP2)
-    _, dW1, db1 = ops.linear_backward(dz1, x, p["W1"], need_dx=False)  # dW1 = x^T dz1, db1 = sum dz1 (BP3, BP4)
+    _, dW1, db1 = ops.linear_backward(dz1, x, p["W1"], need_dx=False)  # dW1 = x^T dz1, db1 = sum dz1 (BP4, BP3)
     return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
 

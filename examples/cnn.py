@@ -3,8 +3,8 @@
     python examples/cnn.py [epochs]
 
 Each convolution looks at small windows of the image with the same weights everywhere; max-pooling keeps the strongest
-response in each 2x2; batch normalisation keeps the scale; dropout makes the last layer share its trust. Images are
-shifted and turned a little in every batch. GPUNN_DEVICE chooses the device, as everywhere.
+response in each 2x2; batch normalisation keeps the scale; dropout keeps the last layer from relying on a few features.
+Images are shifted, turned and scaled a little in every batch. GPUNN_DEVICE chooses the device, as everywhere.
 """
 
 import sys
@@ -46,7 +46,7 @@ def train(data, epochs=EPOCHS, batch_size=64, augment=True, verbose=True):
 
 
 def show(features):
-    """The 5x5 weights of the first convolution as text: dark where a pixel speaks against the feature."""
+    """The 5x5 weights of six filters of the first convolution as text: from ' ', the lowest, to '@', the highest."""
     low, high = features.min(), features.max()
     shades = " .:-=+*#%@"
     for row in range(5):

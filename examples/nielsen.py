@@ -6,7 +6,7 @@
 2. A neuron that is surely wrong learns slowly with the quadratic cost, and fast with the cross-entropy.
 3. With the cross-entropy, smaller initial weights and L2 regularisation the same network does better.
 
-MNIST is downloaded once, or taken from the folder in GPUNN_DATA_DIR. The exact rows are in `gpunn reproduce`.
+MNIST is downloaded once, or taken from the folder in GPUNN_DATA_DIR. `gpunn reproduce` has the book's own results.
 """
 
 import sys
@@ -17,7 +17,7 @@ import gpunn as gn
 
 
 def one_neuron(loss, steps=150):
-    """Chapter 3's toy: a neuron with w = b = 2 is to turn 1 into 0, at eta 0.15; its outputs on the way."""
+    """Chapter 3's toy: a neuron with w = b = 2 is to turn 1 into 0, at eta 0.15; its output before each step."""
     net = gn.Sequential(gn.Linear(1, 1, init=gn.init.Constant(2.0), bias_init=gn.init.Constant(2.0)), output="sigmoid")
     trainer = gn.Trainer(net, loss, gn.SGD(0.15), device="cpu", dtype="float64")
     outputs = []
@@ -44,10 +44,10 @@ def main(epochs=5, images=50_000):
         "chapter 1: quadratic cost, weights N(0, 1), eta 3.0": (gn.Quadratic(), 3.0, "normal"),
         "chapter 3: cross-entropy, eta 0.5": (gn.SigmoidCrossEntropy(), 0.5, "normal"),
         "           and weights N(0, 1/n_in)": (gn.SigmoidCrossEntropy(), 0.5, "lecun"),
-        "           and L2 regularisation, lambda 5.0": (gn.SigmoidCrossEntropy(), 0.5, "lecun", lam),
+        f"           and L2 regularisation, lambda {lam:g}": (gn.SigmoidCrossEntropy(), 0.5, "lecun", lam),
     }
     quadratic, cross = one_neuron(gn.Quadratic()), one_neuron(gn.SigmoidCrossEntropy())
-    print("A neuron that answers 0.98 where 0 is right, after 0, 50, 100 and 149 steps:")
+    print("The output of a neuron that begins with 0.98 where 0 is right, after 0, 50, 100 and 149 steps:")
     print("  quadratic cost ", np.round(quadratic[::50] + quadratic[-1:], 2))
     print("  cross-entropy  ", np.round(cross[::50] + cross[-1:], 2))
     results = {}

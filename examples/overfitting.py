@@ -3,13 +3,13 @@
     python examples/overfitting.py [epochs] [seeds]
 
 1,000 images of MNIST and a network of 225,000 weights: it learns every training image by heart, and does worse on new
-ones. Each cure takes away some of that freedom, or gives more to learn from. Printed is the accuracy on the images it
-was trained on, as they are, and on the test images, the mean over seeds. MNIST is downloaded once, or taken from
-the folder in GPUNN_DATA_DIR.
+ones. Each cure takes away some of that freedom, or gives more to learn from. Printed are the accuracies on the images
+it was trained on, unchanged, and on the test images: means over the seeds. MNIST is downloaded once, or taken from the
+folder in GPUNN_DATA_DIR.
 
-Not every cure suits every case: of a run with the defaults, more images, moved ones among them, raised the accuracy on
-new ones by about 5 points, noise and label smoothing by about 1.5. The other four, each by itself, moved it by 0.6 or
-less, and not upwards.
+Not every cure suits every case: in a run with the defaults, more images, moved ones among them, raised the accuracy on
+new ones by about 5 points, noise and label smoothing by about 1.5. The other four, each by itself, changed it by 0.6 or
+less, and none raised it.
 """
 
 import sys

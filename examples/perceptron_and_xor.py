@@ -16,7 +16,7 @@ TABLES = {"AND": np.array([0, 0, 0, 1]), "XOR": np.array([0, 1, 1, 0])}
 
 
 def perceptron(y, epochs=50):
-    """Rosenblatt's rule: w <- w + (y - answer) x, and the same for the bias; how many are wrong at the end."""
+    """Rosenblatt's rule: w <- w + (y - answer) x, and so for the bias; returns how many are wrong at the end."""
     w, b = np.zeros(2), 0.0
     for _ in range(epochs):
         for x, target in zip(X, y, strict=True):
@@ -26,7 +26,7 @@ def perceptron(y, epochs=50):
 
 
 def two_layers(y, epochs=500, seed=0):
-    """A 2-4-1 network by gradient descent; its answers."""
+    """Train a 2-4-1 network; returns its answers."""
     net = gn.mlp([2, 4, 1], hidden="tanh", output="sigmoid")
     trainer = gn.Trainer(net, gn.SigmoidCrossEntropy(), gn.Adam(0.05), device="cpu", seed=seed)
     trainer.fit((X, y), epochs=epochs, batch_size=4)

@@ -2,8 +2,8 @@
 
     python examples/your_own_layer.py
 
-The layer here is a radial one: each of its M neurons has a place c_m in the space of the inputs, and answers with how
-near the input is to it, y_nm = exp(-s_m |x_n - c_m|^2), s_m > 0 learned with it. (Broomhead and Lowe, 1988.)
+The layer here is a radial one: each of its M neurons has a place c_m in the space of the inputs, and tells how near the
+input is to it, y_nm = exp(-s_m |x_n - c_m|^2); c_m and s_m are learned (Broomhead and Lowe, 1988).
 
 The derivation, with q_nm = |x_n - c_m|^2 and dy the gradient of the loss with respect to y:
 
