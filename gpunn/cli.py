@@ -397,7 +397,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(train)
     train.add_argument("--out", metavar="DIR", help="the run folder, new or empty (default: runs/NAME-<time>)")
     train.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; --epochs may be more")
-    train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here come before them")
+    train.add_argument("--config", metavar="FILE.toml", help="options from a file; those given here override them")
     train.add_argument("--quiet", action="store_true", help="print the result only")
     train.add_argument("--live", action="store_true", help="draw the losses on the terminal while it trains")
     train.add_argument("--tensorboard", action="store_true", help="also write the history for TensorBoard")
@@ -419,7 +419,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=8000,
         metavar="N",
-        help="where to serve the page (default: %(default)s; 0: any that is free)",
+        help="port to serve the page on (default: %(default)s; 0: any that is free)",
     )
     draw.add_argument("--no-browser", action="store_false", dest="browser", help="open no browser")
     draw.add_argument("--device", default="cpu", help="where to compute (default: %(default)s)")
@@ -431,7 +431,7 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = add("summary", _summary, "the layers of a network and their sizes")
     summary.add_argument(
-        "--run", metavar="RUN", help="of the network in this run folder, not of the one the options give"
+        "--run", metavar="RUN", help="show the network in this run folder, not the one the options give"
     )
     _add_config(summary)
 
@@ -440,10 +440,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", required=True, metavar="FORMAT", help="one of " + ", ".join(FORMATS))
     export.add_argument("--out", metavar="FILE", help="where to write it (default: beside the network)")
     export.add_argument(
-        "--input-shape", type=_sizes, metavar="N,N,N", help="of one input, for a network that does not tell it"
+        "--input-shape", type=_sizes, metavar="N,N,N", help="shape of one input, for a network that does not tell it"
     )
 
-    add("gradcheck", _gradcheck, "check every gradient on every array library that is here")
+    add("gradcheck", _gradcheck, "check every gradient on every array library that is installed")
 
     compare = add("compare", _compare, "try every combination of some options", _COMPARE_HELP)
     _add_config(compare, leave_out=("seed",))
@@ -453,7 +453,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="OPTION=A,B,...",
         help="an option of gpunn train and the values to try, such as activation=relu,tanh or hidden=64x64,256; "
-        "several of them are combined",
+        "every combination of several is tried",
     )
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each combination (default: 3)")
     compare.add_argument("--out", metavar="DIR", help="where the results go (default: runs/compare-<time>)")
@@ -463,7 +463,7 @@ def _parser() -> argparse.ArgumentParser:
         "ids",
         metavar="ID",
         nargs="*",
-        help="which, or all that this device can do in hours; without one they are listed",
+        help='which results, or "all": those this device can do in hours; without an ID they are listed',
     )
     reproduce.add_argument("--quick", action="store_true", help="one seed and a tenth of the epochs; nothing is kept")
     reproduce.add_argument("--seeds", type=int, metavar="N", help="runs of each setting (default: 3)")
@@ -493,21 +493,21 @@ def _parser() -> argparse.ArgumentParser:
 
     info = add("info", _info, "devices, versions, how fast this machine is and what slows it down")
     info.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
-    info.add_argument("--no-measure", action="store_false", dest="measure", help="measure nothing; takes no second")
+    info.add_argument("--no-measure", action="store_false", dest="measure", help="measure nothing, and be done at once")
     return parser
 
 
 _TRAIN_HELP = """Train a network on digits (1,797 small images that come with gpunn), mnist, or data of your own:
 FILE.csv with a column to predict, FILE.npz with arrays x and y, or FOLDER with a folder of pictures for each class.
-What is not said suits the data; config.toml in the run folder has it all."""
+Options that are not given suit the data; config.toml in the run folder has them all."""
 
 
-_REPRODUCE_HELP = """Train networks on MNIST as the books, papers and programs did whose results are listed, and print
+_REPRODUCE_HELP = """Train networks on MNIST as in the books, papers and programs whose results are listed, and print
 what was published beside what is measured."""
 
 
 _BENCH_HELP = """Measure training steps (forward, loss, backward, update) on a batch of random numbers, in float32, and
-print how long one takes and what share that is of the measured rate of matrix products."""
+print how long one takes and what share of the measured rate of matrix products it reaches."""
 
 
 _COMPARE_HELP = """Train every combination of the options that are varied, each from the same seeds, print them best
