@@ -41,7 +41,7 @@ class Standardize(Layer):
         if len(X.shape) != 2 or X.shape[0] == 0:
             raise ShapeError(f"Standardize.of expects data of shape (N, D) with at least one row, got {X.shape}")
         mean, std = X.mean(axis=0), X.std(axis=0)
-        return cls(mean, std + (std <= 1e-12 * abs(mean)))  # which is 0 but for the rounding of the mean
+        return cls(mean, std + (std <= 1e-12 * abs(mean)))  # std 1 where it is 0 but for rounding
 
     def forward(self, x: Array, *, train: bool = False, key: Any = None) -> tuple[Array, Any]:
         mean, dtype = self.mean.value, x.dtype

@@ -1,7 +1,7 @@
-"""Activations for NumPy arrays: beside an array of zeros `np.maximum` takes a third of the time.
+"""Activations for NumPy arrays: in float32 `np.maximum` takes about half as long with a row of zeros as with 0.0.
 
-With the number 0.0 it goes over the numbers one by one, with a row of zeros a vector register at a time. Where there
-are few, most of the time goes into making an array of a number of Python's, 0.5 us for each: those here are kept.
+With the number 0.0 it goes over the array number by number, with a row of zeros a vector register at a time. For small
+arrays most of the time goes into making an array of a number of Python's, 0.5 us for each: those used here are kept.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Softmax, and the softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, and few calls.
+"""Softmax, and the softmax cross-entropy of class numbers, for NumPy arrays: without rows of 0 and 1, in few calls.
 
 With the right class k of row n: L_n = log sum_c e^(z_nc - max) - (z_nk - max), and dz_n = p_n, less 1 at k, all over N.
 """
@@ -22,7 +22,7 @@ __all__ = [
     "softmax_cross_entropy_both",
 ]
 
-FEW = 64  # labels that Python itself looks at in less time
+FEW = 64  # labels: so few take less time in a loop of Python's
 OUT_OF_RANGE = "a class number is below 0, or not below the number of columns"
 
 
@@ -75,7 +75,7 @@ def _gradient(p: np.ndarray, places: np.ndarray, dz: np.ndarray) -> np.ndarray:
 def _places(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Where the right classes are in p.ravel(): places in one axis are found three times as fast as in two.
 
-    Raises IndexError for a class that is not there, whose place would be in another row.
+    Raises IndexError for a class number out of range, whose place would be in another row.
     """
     try:
         return np.ravel_multi_index((_rows(p.shape[0]), y.astype(np.int64, copy=False)), p.shape)

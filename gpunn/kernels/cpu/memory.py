@@ -1,8 +1,8 @@
 """Memory for large arrays that is used again.
 
-What the C library of Linux is asked for beyond 32 MiB it has the system make anew each time, page by page and filled
-with zeros, and gives back when it is free. A step on 512 images by two convolutions passes through half a gigabyte of
-such arrays, and would spend a third of its time on that.
+For an array beyond 32 MiB the C library of Linux has the system provide new memory each time, page by page and filled
+with zeros, and gives it back when the array is gone. A step on 512 images by two convolutions passes through half a
+gigabyte of such arrays, and would spend a third of its time on that.
 
 So the memory of large arrays is kept here once they are gone. Each is a view of a buffer and holds a reference to it,
 as do all views of its own: a buffer that nobody but this file refers to is free.
@@ -33,7 +33,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.empty(shape, dtype)
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < LARGE or _lock.locked():  # by this very thread, it may be, if a signal has called it away from here
+    if size < LARGE or _lock.locked():  # perhaps by this very thread, where a signal has interrupted it
         return np.empty(shape, dtype)
     with _lock:
         free = [number for number in range(len(_buffers)) if _references(number) == UNUSED]
@@ -50,7 +50,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _keep(most: int, free: list[int]) -> bool:
-    """Give free buffers back, the oldest first, until no more bytes than `most` are left; says whether so few are."""
+    """Give free buffers back, the oldest first, until at most `most` bytes are kept; returns whether that was done."""
     kept = sum(buffer.size for buffer in _buffers)
     for number in free:
         if kept > most:

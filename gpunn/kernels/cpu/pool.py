@@ -18,7 +18,7 @@ LEAST = 1 << 18  # for each thread
 
 
 def _in_pieces(op: Any, like: int) -> Callable[..., np.ndarray]:
-    """The op by pieces of its arrays; `like` tells by which of them the piece is measured: the larger one, x."""
+    """The op by pieces of its arrays; `like` is the place of x, the larger one, among them: it decides the pieces."""
     reference = op.reference
 
     @functools.wraps(reference)

@@ -19,13 +19,13 @@ from gpunn.processors import usable_processors
 __all__ = ["LINE", "enough", "split", "summed", "threads", "waiting", "wake"]
 
 LINE = 16  # numbers of float32 in a cache line: pieces begin whole ones after the start
-ENOUGH_TO_WAKE = 1 << 22  # multiplications in matrix products for a thread that sleeps: about 40 us
+ENOUGH_TO_WAKE = 1 << 22  # multiplications in matrix products that are worth waking a thread: about 40 us
 
-_announced: set["_Piece"] = set()  # those that wait for a thread; counted up and down they would not survive Ctrl-C
+_announced: set["_Piece"] = set()  # those that wait for a thread; a plain count would be wrong after Ctrl-C
 waiting = np.zeros(1, np.int64)  # how many these are, for compiled code to see
-_limiting: set[object] = set()  # those that divide products of matrices
+_limiting: set[object] = set()  # the calls of `split` that divide matrix products
 _before: list[tuple[Any, int]] = []  # the matrix libraries while they are limited, and how many threads they had
-_counting = threading.RLock()  # what a signal calls may have work divided, too
+_lock = threading.RLock()  # re-entrant: what a signal calls may have work divided, too
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
     try:
         if products:
             _limit_products(who)
-        with _counting:
+        with _lock:
             _announced.update(others)
             waiting[0] = len(_announced)
         for other in others:
@@ -64,7 +64,7 @@ def split(work: Callable[[slice], None], size: int, least: int, *, align: int = 
                 other.run()  # here, if no thread has begun it: all may be at work elsewhere
                 other.done.acquire()
         finally:
-            _limiting.discard(who)  # not in a function: Ctrl-C before its first line, and it would never be done
+            _limiting.discard(who)  # not in a function: after Ctrl-C before its first line it would never be done
             if products:
                 _free_products()
     for other in others:
@@ -91,7 +91,7 @@ def summed(
 
 def wake(work: Any) -> None:
     """Have `work.run()` called by the next thread that sleeps."""
-    _waiting().put(work)
+    _queue().put(work)
 
 
 def enough(size: int, work: int, least: int | None = None) -> int:
@@ -116,7 +116,7 @@ class _Piece:
 
     def run(self) -> None:
         """Work on it, unless a thread has begun that already. What is raised is kept."""
-        with _counting:
+        with _lock:
             _announced.discard(self)
             waiting[0] = len(_announced)
         if not self.begun.acquire(blocking=False):
@@ -130,7 +130,7 @@ class _Piece:
 
 
 @functools.cache
-def _waiting() -> "SimpleQueue[Any]":
+def _queue() -> "SimpleQueue[Any]":
     """The pieces that wait for a thread, and behind it the threads that take them; None ends one."""
     pieces: SimpleQueue[Any] = SimpleQueue()
     for number in range(threads() - 1):
@@ -146,7 +146,7 @@ def _take(pieces: "SimpleQueue[Any]") -> None:
 
 def _limit_products(who: object) -> None:
     """Have the matrix library do each product in the thread that asks for it, as long as `who` is in `_limiting`."""
-    with _counting:
+    with _lock:
         _limiting.add(who)
         now = [(library, library.get_num_threads()) for library in _libraries()]
         _before[:] = _before or now  # looked at last: what a signal calls may have limited them meanwhile
@@ -156,7 +156,7 @@ def _limit_products(who: object) -> None:
 
 def _free_products() -> None:
     """Give the matrix library its threads back, unless there is still one in `_limiting`."""
-    with _counting:
+    with _lock:
         if not _limiting:
             for library, number in _before:
                 library.set_num_threads(number)
@@ -172,9 +172,9 @@ def _libraries() -> list[Any]:
 
 def _forget() -> None:
     """In a child process: threads do not live on there, nor do they give back what they held."""
-    global _counting
-    _waiting.cache_clear()
-    _counting = threading.RLock()
+    global _lock
+    _queue.cache_clear()
+    _lock = threading.RLock()
     _announced.clear()
     waiting[0] = 0
     _limiting.clear()  # the next one gives the matrix library its threads back

@@ -1,9 +1,9 @@
 """Optimiser updates in blocks that fit in the processor's cache, and side by side on all cores.
 
 An update reads and writes each of its arrays several times. Over arrays too long for the cache every pass goes to main
-memory; block by block all but the first find the numbers in the cache. It is the one that the cores share: blocks for
-the cache that each has of its own are so many calls that these take longer (Adam within a step of 784-512-512-10 on two
-cores of an AMD EPYC, in blocks of 2^14, 2^15 ... 2^19 numbers: 2.5, 1.9, 1.4, 1.1, 1.0, 0.9 ms).
+memory; block by block all but the first find the numbers in the cache. This is the cache that the cores share: blocks
+small enough for a core's own are so many calls that they take longer (Adam within a step of 784-512-512-10 on two cores
+of an AMD EPYC, in blocks of 2^14, 2^15 ... 2^19 numbers: 2.5, 1.9, 1.4, 1.1, 1.0, 0.9 ms).
 
 The arithmetic is that of `gpunn.ops.update`, to the bit.
 """
@@ -38,7 +38,7 @@ def _adam(
     epsilon: float,
     t: int,
 ) -> None:
-    """`gpunn.ops.adam`, where whatever is computed on the way goes to one array: a tenth of its time less."""
+    """`gpunn.ops.adam` with all intermediate numbers in one array, which saves a tenth of the time."""
     a = np.multiply(g, 1.0 - beta1)
     m *= beta1
     m += a

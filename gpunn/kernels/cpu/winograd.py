@@ -42,7 +42,7 @@ def _matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 A, G, B = _matrices()
-# T X T^T of a square matrix X is one product, too, of T twice with all numbers of X in a column.
+# T X T^T of a square matrix X is one product, too: the Kronecker product of T and T, times X laid out as a column.
 TWICE = {
     np.dtype(kind): tuple(np.kron(T, T).astype(kind) for T in (A, G, B)) for kind in (np.float32, np.float64)
 }  # (36, 16), (36, 9), (36, 36)

@@ -9,8 +9,8 @@ def set_threads(monkeypatch):
 
     def forget():
         for _ in range(threads.threads() - 1):
-            threads._waiting().put(None)  # ends one
-        threads._waiting.cache_clear()
+            threads._queue().put(None)  # ends one
+        threads._queue.cache_clear()
         try:
             from gpunn.kernels.cpu.fast import team
         except ImportError:  # without Numba

@@ -53,7 +53,7 @@ def test_an_error_in_any_piece_is_raised_once_all_are_done(three, bad):
 
 def test_what_no_other_thread_begins_is_done_by_the_caller(monkeypatch):
     monkeypatch.setattr(threads, "threads", lambda: 3)
-    monkeypatch.setattr(threads, "_waiting", lambda: queue.SimpleQueue())  # that no thread looks at
+    monkeypatch.setattr(threads, "_queue", lambda: queue.SimpleQueue())  # that no thread looks at
     here = []
     split(lambda part: here.append(threading.current_thread()), 96, 32)
     assert here == [threading.current_thread()] * 3

@@ -5,8 +5,8 @@ Each is a loop for one core, which leaves Python's lock; long arrays are divided
 slow: a product of 128 x 784 x 512 and an update by Adam took 8.2 ms with them, and 1.0 ms with those of `split`.
 
 Numba compiles a function anew when its own file has changed, not when that of an `inner` or `called` one has, or of a
-constant, such as those of Winograd's way in the folder above. So what it keeps bears a name in which all files of both
-folders have a part.
+constant, such as those of Winograd's way in the folder above. So the name of what it keeps has a checksum of all files
+of both folders in it.
 """
 
 import zlib
@@ -41,16 +41,16 @@ def jit(function: Callable[..., Any] | None = None, *, sums: bool = False) -> Ca
         return numba.njit(function, **options)
 
 
-inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what is called by those
+inner: Callable[..., Any] = numba.njit(inline="always", **OPTIONS)  # for what those call
 
 
 def called(function: Callable[..., Any] | None = None, *, made_of: Any = None) -> Callable[..., Any]:
     """`inner` for what is long: it is not copied into its callers. Python cannot call it, so there is less to compile.
 
-    Numba finds what is compiled by the function's name, its types, and a number that it gives in the order of
-    compiling: two functions kept on disk by different processes can have the same one. With one name, too, as those
-    made at one place have, one would be called for the other. So these say what they are made of, which goes into the
-    name.
+    Numba finds compiled code by the function's name, its types, and a number that it gives in the order of compiling:
+    two functions kept on disk by different processes can have the same number. If their names are equal, too, as those
+    of functions made by the same lines are, one would be called for the other. So these say what they are `made_of`,
+    which goes into the name.
     """
     if function is None:
         return lambda function: called(function, made_of=made_of)
@@ -61,7 +61,7 @@ def called(function: Callable[..., Any] | None = None, *, made_of: Any = None) -
 
 @inner
 def positive(x):
-    """max(x, 0), and what is not a number stays that."""
+    """max(x, 0); NaN stays NaN."""
     zero = np.float32(0.0)
     return zero if x <= zero else x
 

@@ -108,7 +108,7 @@ def _elu_backward(dy, y, dx, alpha, start, stop):
 def _twin(
     kernel: Callable[..., None], op: Any, *, single: bool = False, few: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """The twin of an op on one array, or two of one shape; `single`: for float32 alone; `few`: what few go to."""
+    """The twin of an op on one array, or two of one shape; `single`: for float32 alone; `few`: for fewer than FEW."""
     written = reference(op)
 
     @functools.wraps(written)

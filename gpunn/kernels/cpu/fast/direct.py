@@ -1,4 +1,4 @@
-"""Convolution as the sum that it is, without columns: tiles of the output stay in registers while it is taken.
+"""Convolution as the sum that it is, without columns: tiles of the output stay in registers while they are summed.
 
 Images are (N, H, W, C), so the V C numbers of a kernel row lie side by side, and for the output pixel to the right they
 begin `stride * C` further. `multiply` reads them where they are: for a row of output pixels i the sum is over kernel
@@ -19,7 +19,7 @@ __all__ = ["backward", "forward", "window"]
 def forward(
     x: np.ndarray, W: np.ndarray, b: np.ndarray, y: np.ndarray, stride: Pair, padding: Pair, relu: bool
 ) -> None:
-    """Convolution of x with W; fills y, or with `relu` by max(y, 0)."""
+    """Fill y with what `conv2d` gives, or with `relu` `conv2d_relu`."""
     (N, P, _, _), (U, V, C, M) = y.shape, W.shape
     height = max(1, min(P, N * P // threads()))
     bands, padded = N * -(-P // height), _padded(W.reshape(-1, M))

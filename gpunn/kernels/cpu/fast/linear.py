@@ -1,4 +1,4 @@
-"""The linear map in float32 and its gradients, without the matrix library and its threads: by those of `team`.
+"""The linear map in float32 and its gradients, without the matrix library: shared among the threads of `team`.
 
 What the library does well are products of large matrices that are about square. Here one of the three sizes, the batch,
 is often small beside the others, so that what counts is how often W and dW go through the caches: here once. A step's
@@ -93,7 +93,7 @@ def _product(a, a_transposed, b, b_transposed, bias, relu, c, by_columns, start,
 def _row(x, W, b, relu, y, start, stop):
     """y = x W + b, or with `relu` max(y, 0), for a single row x, for some columns.
 
-    Each time as long a piece of every row of W is taken as there are registers.
+    At a time it takes as long a piece of each row of W as the registers hold.
     """
     (K, M), m, end = W.shape, np.intp(start), np.intp(stop)
     x, W, y = x.reshape(-1), W.reshape(-1), y.reshape(-1)

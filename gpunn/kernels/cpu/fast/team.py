@@ -1,13 +1,14 @@
 """Compiled work that is shared among threads which wait for it awake.
 
 To wake a thread that sleeps takes the system tens of microseconds, as long as many a product of a step. So one that has
-done its part looks out for more, in compiled code and without Python's lock, for about 0.2 ms, and sleeps only then: to
-hand out work takes 1 us while it does. Threads of the matrix library that look out for work at the same time would take
-half of the processors from these; that is why products are done here, too, which the library could do as fast.
+done its part looks out for more, in compiled code and without Python's lock, for about 0.2 ms, and sleeps only then:
+while it looks out, handing it work takes 1 us. Threads of the matrix library that look out for work at the same time
+would take half of the processors from these; that is why products are done here, too, which the library could do as
+fast.
 
 What is to be done lies on a desk, an array of integers. One of them is the ticket: how many pieces there are, and which
 is the next that nobody has begun. Whoever succeeds in raising it by one does that piece. The thread that has handed the
-work out takes pieces like the others, so that all get done though none of the others may be awake.
+work out takes pieces like the others, so that all get done even if none of the others is awake.
 """
 
 import functools
@@ -28,14 +29,14 @@ from gpunn.kernels.cpu.fast._jit import called, jit
 
 __all__ = ["ENOUGH_AWAKE", "run", "shared"]
 
-ENOUGH_AWAKE = 1 << 18  # multiplications in matrix products for a thread that is awake: 3 us
+ENOUGH_AWAKE = 1 << 18  # multiplications in matrix products worth handing to a thread that is awake: 3 us
 PATIENCE = 1 << 13  # looks at the desk before a thread sleeps
 BITS = 20  # of the ticket for the next piece; the number of pieces is in those above
 
 # Places on the desk; those that several threads write to are in cache lines of their own.
 TICKET, DONE, ASLEEP, CALLED, FUNCTION, ARGUMENTS, SIZE, LENGTH, FAILED, PLACES = 0, 8, 16, 24, 32, 33, 34, 35, 36, 40
 
-NO_DESK = np.zeros(PLACES, np.int64)  # for one who does all pieces alone: it is not looked at
+NO_DESK = np.zeros(PLACES, np.int64)  # for a thread that does all pieces alone: it is not looked at
 
 INT, ADDRESS = ir.IntType(64), ir.IntType(8).as_pointer()
 WORK = ir.FunctionType(ir.IntType(1), [ADDRESS, INT, INT])  # does a piece, (arguments, start, stop); whether it failed
@@ -176,7 +177,7 @@ def _hand_out(work, desk, size, length):
 
 @jit
 def _serve(desk, pieces_of_python):
-    """Do pieces, until there have been none for a while and none are announced, or some wait that are not compiled."""
+    """Do pieces until there have been none for a while and none are announced, or until pieces of Python's wait."""
     looks = 0
     while looks < PATIENCE and _look(pieces_of_python, 0) == 0:
         if _left(_look(desk, TICKET)) > 0:
@@ -189,7 +190,7 @@ def _serve(desk, pieces_of_python):
 
 
 @jit
-def _none(desk, place):
+def _clear(desk, place):
     """Put 0 there, and return what was there."""
     number = _look(desk, place)
     while not _swap(desk, place, number, 0):
@@ -229,7 +230,7 @@ class _Team:
         self.desk[ASLEEP] = threads.threads() - 1
 
     def run(self) -> None:
-        """What a thread does that has been woken."""
+        """What a woken thread does."""
         _serve(self.desk, threads.waiting)
 
 
@@ -254,11 +255,11 @@ def run(function: Callable[..., None], arguments: tuple[Any, ...], size: int, le
         try:
             team.desk[CALLED] = 1
             if team.desk[ASLEEP]:
-                for _ in range(_none(team.desk, ASLEEP)):
+                for _ in range(_clear(team.desk, ASLEEP)):
                     threads.wake(team)
             function(team.desk, size, -(-size // (pieces * align)) * align, *arguments)
         except BaseException:
-            _team.cache_clear()  # some may not have been woken: for those of another team that is not so
+            _team.cache_clear()  # some may not have been woken, though ASLEEP is 0 already: begin with a new team
             raise
         finally:
             team.desk[CALLED] = 0

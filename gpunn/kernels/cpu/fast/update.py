@@ -1,6 +1,7 @@
 """Optimiser updates in one pass over memory, to the bit as in `gpunn.ops.update`.
 
-The floor is the memory: Adam reads four arrays and writes three. On two cores 5.8 million parameters take 1.4 ms.
+The floor is the memory: Adam reads four arrays and writes three. On two cores of an AMD EPYC 5.8 million parameters
+take 2.6 ms.
 """
 
 import functools
