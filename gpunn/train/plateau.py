@@ -1,4 +1,4 @@
-"""A learning rate that is cut when training no longer gets on."""
+"""A learning rate that is cut when training makes no more progress."""
 
 import math
 
@@ -15,7 +15,7 @@ class Plateau(Callback):
         trainer.fit((X, Y), valid=(Xv, Yv), epochs=100, callbacks=[gn.Plateau(factor=0.1, patience=10)])
 
     Better in `monitor`, a column of the history; None stands for what the fit itself monitors. After a cut the epochs
-    are counted anew. It works beside any schedule, for as long as the fit that it is given to; one to a fit.
+    are counted anew. It works beside any schedule, during the fit that it is given to; a fit takes one at most.
 
     It keeps nothing: how often the rate has been cut is read from the trainer's history, which a checkpoint has. So a
     run that is resumed, with the same callback, goes on with the same learning rate. Raises OptionError unless

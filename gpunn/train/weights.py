@@ -14,7 +14,7 @@ __all__ = ["L1", "AverageWeights", "MaxNorm"]
 class MaxNorm(Callback):
     """After every step, no neuron's incoming weights are longer than `limit`: w <- w min(1, limit / |w|).
 
-    For every parameter that decays and has inputs and outputs; biases are not counted. (Srebro and Shraibman, 2005;
+    For every parameter that decays and has inputs and outputs; w is without the bias. (Srebro and Shraibman, 2005;
     with dropout in Srivastava et al., 2014.) Raises OptionError unless limit > 0.
     """
 
