@@ -8,13 +8,13 @@ N rows, C classes; where nothing tells C (no columns, no `classes=`), it is one 
     y_true         class numbers 0 to C-1 of shape (N,), or rows of one 1 among 0s (N, C). Shares and several 1s in a
                    row are refused: they name no one class
     y_predicted    class numbers (N,), or numbers of any kind (N, C), as a network gives them: the class with the
-                   largest is the answer, of several that are equal the first
+                   largest is the answer, in a tie the first
     scores         larger for a surer yes; only their order counts. (N,) for the class 1 of two, or (N, C)
     probabilities  the same from 0 to 1, with rows (N, C) that sum to 1
 
 Where y is a number, not a class, it is (N,) or (N, ...), finite; columns are measured one by one and the mean returned.
 All raise ShapeError for shapes or lengths that do not fit together, DtypeError for what holds no real numbers, and
-DataError for empty input, NaN, and labels that are not whole numbers or outside 0 to C-1; what else stands with each.
+DataError for empty input, NaN, and labels that are not whole numbers or outside 0 to C-1; other errors stand with each.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def top_k_accuracy(y_true: Any, scores: Any, *, k: int = 5) -> float:
     """The share of rows whose class is among the k with the largest scores (N, C); 1 where k = C.
 
     Of equal scores the lower class number comes first, so k = 1 is the accuracy, and a network that gives every class
-    the same gets no praise for it. Raises OptionError unless k is a whole number from 1 to C.
+    the same score is right for the first k classes only. Raises OptionError unless k is a whole number from 1 to C.
     """
     s = _numbers("scores", scores)
     if s.ndim != 2:
