@@ -187,7 +187,7 @@ class Graphs:
         why = _where(self.trainer.net, error) + why.partition("\n")[0]
         if self.insist:
             raise CaptureError(
-                f"the step cannot be captured in a CUDA graph: {why}. graph='auto' does without"
+                f"the step cannot be captured in a CUDA graph: {why}. graph='auto' goes on without one"
             ) from error
         warnings.warn(f"training goes on without a CUDA graph, slower: {why}", RuntimeWarning, stacklevel=2)
 

@@ -318,7 +318,7 @@ class Trainer:
         if self._most == math.inf:
             warnings.warn(
                 f"{self.device} has too little memory for a batch of {batch} rows: gradients are summed over parts of "
-                f"{-(-batch // 2)} rows, or fewer if need be. A smaller batch_size does without",
+                f"{-(-batch // 2)} rows, or fewer if need be. A smaller batch_size avoids this",
                 RuntimeWarning,
                 stacklevel=2,
             )

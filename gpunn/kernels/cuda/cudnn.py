@@ -62,7 +62,7 @@ class Library:
         self.off = True
         warnings.warn(
             f"cuDNN {self.cudnn.backend_version_string()} is not used any more, convolutions go by columns and matrix "
-            f"products, which is slower: {why}. GPUNN_CUDNN=0 in the environment does without this warning",
+            f"products, which is slower: {why}. GPUNN_CUDNN=0 in the environment avoids this warning",
             RuntimeWarning,
             stacklevel=2,
         )
