@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpunn.data.dataset import Dataset, split_rows
+from gpunn.data.dataset import Dataset
 from gpunn.data.files import read_idx
 from gpunn.errors import FileError
 
@@ -37,8 +37,7 @@ def digits() -> tuple[Dataset, Dataset]:
     images, labels = read_idx(folder / "images-idx3-ubyte.gz"), read_idx(folder / "labels-idx1-ubyte.gz")
     x = images.reshape(-1, 64).astype(np.float32) / 16
     everything = Dataset(x, labels.astype(np.int64), (8, 8, 1), _DIGIT_NAMES)
-    train, test = split_rows(len(everything), 0.2, seed=0)
-    return everything[train], everything[test]
+    return everything.split(0.2, seed=0)
 
 
 def mnist(data_dir: str | Path | None = None) -> tuple[Dataset, Dataset]:
