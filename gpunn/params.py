@@ -129,9 +129,6 @@ class ParamStore:
     """
 
     def __init__(self, params: Mapping[str, Param], buffers: Mapping[str, Buffer], device: Device, dtype: str) -> None:
-        self._build(params, buffers, device, dtype)
-
-    def _build(self, params: Mapping[str, Param], buffers: Mapping[str, Buffer], device: Device, dtype: str) -> None:
         self.device, self.dtype = device, dtype
         self.params, self.buffers = dict(params), dict(buffers)
         self.step = 0  # counts optimiser steps: a gradient written in an earlier one is stale
@@ -160,7 +157,7 @@ class ParamStore:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         *parts, params, buffers = state
-        self._build(*parts)
+        ParamStore.__init__(self, *parts)
         write_state(self.params, params)
         write_state(self.buffers, buffers)
 
