@@ -28,12 +28,12 @@ from gpunn.io.foreign import (
     class_names,
     difference,
     gives_probabilities,
-    input_shape,
     kind_of,
     library,
     samples,
     verified,
 )
+from gpunn.io.foreign import input_shape as shape_of  # since functions here have an argument of that name
 from gpunn.layers import Layer
 
 __all__ = ["check_onnx", "to_onnx"]
@@ -52,7 +52,7 @@ def to_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | None
     Raises OptionError for a layer of your own, which it names, and FileError where the file cannot be written.
     """
     onnx = library("onnx", "gpunn[onnx]")
-    shape = _shape_of(net, input_shape)
+    shape = shape_of(net, input_shape)
     try:
         about = {name: json.dumps(value) for name, value in net.about.items()}
     except (TypeError, ValueError) as error:
@@ -81,9 +81,6 @@ def to_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | None
     write_atomic(path, model.SerializeToString())
 
 
-_shape_of = input_shape  # since to_onnx has an argument of that name
-
-
 def check_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | None = None) -> float:
     """The largest difference between net(x) and what onnxruntime makes of the file, for 1 and for 7 random inputs.
 
@@ -93,7 +90,7 @@ def check_onnx(net: Layer, path: str | Path, *, input_shape: tuple[int, ...] | N
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
     for n in (1, 7):
-        x = samples(net, _shape_of(net, input_shape), n)
+        x = samples(net, shape_of(net, input_shape), n)
         (y,) = session.run(None, {"input": x.astype(np.float32)})
         worst = max(worst, difference(y, answer(net, x)))
     return worst
