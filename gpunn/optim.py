@@ -82,7 +82,8 @@ class Optimizer:
         w, g, eta = store.values, store.gradient(), self.learning_rate(done)
         kept = [state[name] for name in self.keeps]
         if self.groups:
-            for part, (decays, factor, rate) in self._parts(store):
+            alike = store.pieces(lambda name: (store.params[name].decay, *self.setting(name)))
+            for part, (decays, factor, rate) in alike:
                 if rate and decays:
                     self.decay(w[part], g[part], eta * factor, rate)
                 self.step(w[part], g[part], *(array[part] for array in kept), eta=eta * factor, t=done + 1)
@@ -91,10 +92,6 @@ class Optimizer:
                 self.decay(w[store.decaying], g[store.decaying], eta, self.weight_decay)
             self.step(w, g, *kept, eta=eta, t=done + 1)
         store.next_step()
-
-    def _parts(self, store: ParamStore) -> list[tuple[slice, tuple[bool, float, float]]]:
-        """The slices of the flat arrays that are treated alike: (slice, (whether it decays, lr_factor, decay))."""
-        return store.pieces(lambda name: (store.params[name].decay, *self.setting(name)))
 
     def setting(self, name: str) -> tuple[float, float]:
         """(lr_factor, weight_decay) of the parameter of this name."""

@@ -97,10 +97,8 @@ class Net(Estimator):
             raise OptionError(
                 f"net must be a network, or a function of (inputs, outputs) that makes one, got {self.net!r}"
             )
-        return instance("what net(inputs, outputs) returns", self.net(x.shape[1], self._outputs_wanted()), Layer)
-
-    def _outputs_wanted(self) -> int:
-        return len(self.classes_) if isinstance(self, Classifier) else self._n_out(self._loss())
+        outputs = len(self.classes_) if isinstance(self, Classifier) else self._n_out(self._loss())
+        return instance("what net(inputs, outputs) returns", self.net(x.shape[1], outputs), Layer)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
