@@ -196,7 +196,11 @@ class Trainer:
         )
         order = {"rows": x.shape[0], "batch_size": batch_size, "shuffle": bool(shuffle), "drop_last": bool(drop_last)}
         self._check_order(order)
-        callbacks = [*several("a callback", callbacks, Callback), *_table(verbose)]
+        callbacks = several("a callback", callbacks, Callback)
+        if verbose:
+            from gpunn.train.table import EpochTable  # which needs this file
+
+            callbacks.append(EpochTable())
         self.stop = False
         try:
             for callback in callbacks:
@@ -481,11 +485,3 @@ class Trainer:
                 "or build a new Trainer"
             )
         self.order = order
-
-
-def _table(verbose: bool) -> list[Callback]:
-    if not verbose:
-        return []
-    from gpunn.train.table import EpochTable
-
-    return [EpochTable()]
