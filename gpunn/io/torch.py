@@ -189,8 +189,6 @@ class _Places:
         self.classes: set[str] = set()
         self._names = {id(entry): name for name, entry in (net.params() | net.buffers()).items()}
         self.code = self.layer(net, "")
-        if len(self.shape) not in (1, 3):
-            self.refuse(net)
 
     def layer(self, layer: Layer, prefix: str) -> str:
         kind = kind_of(layer, _LAYERS, "PyTorch")
