@@ -10,6 +10,7 @@ import pytest
 import gpunn as gn
 from gpunn.train import graph, run
 from gpunn.train.config import Config
+from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
 
 bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
@@ -235,12 +236,8 @@ def test_callbacks_change_the_weights_themselves(fake_gpu):
 
 
 def test_a_run_that_is_stopped_goes_on_here_and_elsewhere(fake_gpu, tmp_path):
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = trainer.steps == 14
-
     t = trainer(fake_gpu)
-    t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=Stop())
+    t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=StopAfter(14))
     gn.save_checkpoint(tmp_path / "c", t)
     other = trainer(fake_gpu)
     gn.load_checkpoint(tmp_path / "c", other)

@@ -7,7 +7,8 @@ import pytest
 import gpunn as gn
 from gpunn.errors import Diverged, FileError
 from gpunn.io.tensors import read_tensors, write_tensors
-from gpunn.train import Callback, Trainer, load_checkpoint, save_checkpoint
+from gpunn.train import Trainer, load_checkpoint, save_checkpoint
+from tests.train.callbacks import StopAfter
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((22, 3)), RNG.integers(0, 2, 22)
@@ -25,14 +26,6 @@ OPTIMIZERS = {
     "rising momentum": lambda: gn.SGD(0.1, momentum=gn.schedules.Polynomial(0.5, 10, end=0.9)),
     "groups": lambda: gn.Adam(0.1, weight_decay=0.1, groups={"linear1": {"lr_factor": 0.1, "weight_decay": 0.0}}),
 }
-
-
-class StopAfter(Callback):
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_step(self, trainer):
-        trainer.stop = trainer.steps == self.steps
 
 
 def new(optimizer="adam", *, device="cpu", dtype="float64", seed=0, width=4, **more):

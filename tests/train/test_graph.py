@@ -14,6 +14,7 @@ import gpunn as gn
 from benchmarks.workloads import Workload
 from gpunn.kernels.cuda import product
 from gpunn.train import graph
+from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
 
 rng = np.random.default_rng(3)
@@ -319,12 +320,8 @@ def test_steps_one_by_one(fake_gpu):
 
 
 def test_a_fit_that_is_stopped_goes_on(fake_gpu, tmp_path):
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = trainer.steps == 14
-
     def fit(t):
-        t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=Stop())
+        t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=StopAfter(14))
         assert t.steps == 14
         gn.save_checkpoint(tmp_path / "c", t)
         other = trainer(fake_gpu, t._graphs is not None)

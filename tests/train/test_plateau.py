@@ -3,6 +3,7 @@ import pytest
 
 import gpunn as gn
 from gpunn.train import History
+from tests.train.callbacks import StopAfter
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 3)), RNG.integers(0, 2, 40)
@@ -88,14 +89,6 @@ def test_the_weights_feel_it():
     callbacks = [Worse(), gn.Plateau(0.5, patience=1, monitor="made_up"), Watch()]
     trainer.fit(([[1.0]], [[100.0]]), epochs=4, batch_size=1, callbacks=callbacks)  # the gradient is -1
     assert where == [1.0, 2.0, 2.5, 2.75]
-
-
-class StopAfter(gn.Callback):
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_step(self, trainer):
-        trainer.stop = trainer.steps == self.steps
 
 
 @pytest.mark.parametrize("stop", [30, 31, 44])

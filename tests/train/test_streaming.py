@@ -12,6 +12,7 @@ import gpunn as gn
 from gpunn.data import streamed
 from gpunn.kernels.cuda import cudnn
 from gpunn.train import graph, loader
+from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
 
 pytestmark = pytest.mark.filterwarnings("ignore:the data take")
@@ -169,16 +170,11 @@ def test_augmented_images(fake_gpu, streams, how):
 @pytest.mark.parametrize("stop", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 23)), 14])
 def test_a_fit_that_is_stopped_goes_on(fake_gpu, streams, tmp_path, how, stop):
     """In the middle of a chunk, while the next one is on its way; from a checkpoint, data on the GPU or not."""
-
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = trainer.steps == stop
-
     found = []
     for before, after in itertools.product((False, True), repeat=2):
         streams(before)
         t = made(fake_gpu, how)
-        t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=Stop())
+        t.fit((X, LABELS), epochs=4, batch_size=8, callbacks=StopAfter(stop))
         assert t.steps == stop
         assert not fake_gpu.state.copies
         gn.save_checkpoint(tmp_path / "c", t)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
+from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
 
 rng = np.random.default_rng(11)
@@ -248,13 +249,9 @@ def test_what_is_monitored_can_be_chosen():
 
 @pytest.mark.parametrize("stop_after", [1, 3, 6, 8, 12])
 def test_a_fit_that_is_stopped_goes_on_from_that_very_batch(stop_after):
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = trainer.steps == stop_after
-
     whole, broken = trainer(), trainer()
     whole.fit((X, LABELS), valid=0.2, epochs=3, batch_size=8)
-    broken.fit((X, LABELS), valid=0.2, epochs=3, batch_size=8, callbacks=[Stop()])
+    broken.fit((X, LABELS), valid=0.2, epochs=3, batch_size=8, callbacks=StopAfter(stop_after))
     assert broken.steps == stop_after
     broken.fit((X, LABELS), valid=0.2, epochs=3 - broken.epoch, batch_size=8)
     assert np.array_equal(whole.net.store.values, broken.net.store.values)
@@ -263,12 +260,8 @@ def test_a_fit_that_is_stopped_goes_on_from_that_very_batch(stop_after):
 
 
 def test_an_epoch_begun_with_other_batches_is_not_gone_on_with():
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = True
-
     t = trainer()
-    t.fit((X, LABELS), batch_size=8, callbacks=[Stop()])
+    t.fit((X, LABELS), batch_size=8, callbacks=StopAfter(1))
     with pytest.raises(gn.OptionError, match="the epoch that was begun"):
         t.fit((X[:-1], LABELS[:-1]), batch_size=8)
     with pytest.raises(
@@ -678,14 +671,9 @@ def test_on_a_gpu_nothing_is_looked_at_in_between(monkeypatch):
 
 def test_a_stop_with_a_loss_that_was_not_looked_at_names_it(monkeypatch):
     monkeypatch.setattr(gn.Device, "on_host", False)
-
-    class Stop(gn.Callback):
-        def on_step(self, trainer):
-            trainer.stop = trainer.steps == 9
-
     t = trainer(gn.mlp([4, 8, 3]), optimizer=Jump(at=8), device="strict:device1")
     with pytest.raises(gn.Diverged, match=r"in step 9 \(epoch 2\)"):
-        t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=Stop())
+        t.fit((X, LABELS), epochs=3, batch_size=10, callbacks=StopAfter(9))
 
 
 def test_going_back_takes_running_statistics_and_random_numbers_with_it(monkeypatch):
