@@ -11,6 +11,7 @@ import pytest
 
 import gpunn as gn
 from gpunn.kernels.cuda import cudnn, module, product
+from gpunn.train import graph
 from tests.kernels.cuda import fake_cudnn
 
 CUDA = Path(__file__).parents[1] / "kernels" / "cuda"
@@ -113,6 +114,8 @@ def fake_gpu(_stand_ins, kernels_folder, monkeypatch):
     monkeypatch.setitem(sys.modules["gpunn.device"]._namespaces, fake.ndarray, fake.xp)
     monkeypatch.delenv("GPUNN_FAST", raising=False)
     monkeypatch.setattr("gc.collect", lambda: 0)  # takes long where much is imported
+    monkeypatch.setattr(graph, "WARM_UP", 2)  # so that there are graphs soon
+    monkeypatch.setattr(graph, "TABLE", 5)
     for cache in (module._module, module._function):
         cache.cache_clear()
     place = gn.Device("cuda:0", fake.xp, fake.device)

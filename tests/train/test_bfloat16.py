@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
-from gpunn.train import graph, run
+from gpunn.train import run
 from gpunn.train.config import Config
 from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
@@ -20,12 +20,6 @@ LABELS = np.argmax(X[:, :3] + 0.5 * X[:, 3:], axis=1)
 IMAGES = rng.integers(0, 150, (44, 6, 6, 1)).astype("uint8")
 for image, label in zip(IMAGES, LABELS, strict=True):
     image[2 * label : 2 * label + 2] += 100  # a bar, high, in the middle or low
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    monkeypatch.setattr(graph, "WARM_UP", 2)
-    monkeypatch.setattr(graph, "TABLE", 5)
 
 
 def trainer(fake_gpu, net=None, optimizer=None, loss=None, dtype="bfloat16", graph="auto", **options):

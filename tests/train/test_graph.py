@@ -22,12 +22,6 @@ X = rng.standard_normal((44, 6)).astype("float32")
 LABELS = rng.integers(0, 3, 44)
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    monkeypatch.setattr(graph, "WARM_UP", 2)
-    monkeypatch.setattr(graph, "TABLE", 5)
-
-
 def trainer(fake_gpu, graph="auto", net=None, optimizer=None, loss=None, **options):
     net = net or gn.Sequential(gn.Linear(6, 5), gn.Tanh(), gn.Dropout(0.3), gn.Linear(5, 3))
     return gn.Trainer(net, loss, optimizer or gn.Adam(0.05), device=fake_gpu.device, graph=graph, **options)
@@ -218,18 +212,6 @@ def test_augmented_images_enter_the_graph(fake_gpu, dtype):
     t = ends_alike(fake_gpu, trainer_of, fit)
     assert sorted(key[1][0] for key in t._graphs._steps) == [4, 8]
     assert fake_gpu.state.replays == (20 - 2) + 2 + (4 - 2) + 2
-
-
-def test_augmented_images_that_are_streamed(fake_gpu, monkeypatch):
-    monkeypatch.setattr("gpunn.train.loader.SHARE", 0.0)
-    images = rng.random((44, 2, 3, 1)).astype("float32")
-
-    def fit(t):
-        with pytest.warns(RuntimeWarning, match="streamed"):
-            return t.fit((images, LABELS), epochs=4, batch_size=8, augment=gn.data.CutOut(1))
-
-    ends_alike(fake_gpu, lambda how: trainer(fake_gpu, how, gn.Sequential(gn.Flatten(), gn.Linear(6, 3))), fit)
-    assert fake_gpu.state.replays > 10
 
 
 def test_double_precision(fake_gpu):

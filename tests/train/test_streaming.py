@@ -11,7 +11,7 @@ import pytest
 import gpunn as gn
 from gpunn.data import streamed
 from gpunn.kernels.cuda import cudnn
-from gpunn.train import graph, loader
+from gpunn.train import loader
 from tests.train.callbacks import StopAfter
 from tests.train.greedy import Greedy
 
@@ -20,12 +20,6 @@ rng = np.random.default_rng(4)
 X = rng.standard_normal((76, 6)).astype("float32")
 BYTES = rng.integers(0, 256, (76, 6)).astype("uint8")
 LABELS = rng.integers(0, 3, 76)
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    monkeypatch.setattr(graph, "WARM_UP", 2)
-    monkeypatch.setattr(graph, "TABLE", 5)
 
 
 @pytest.fixture
@@ -146,24 +140,15 @@ def test_targets_that_are_numbers(fake_gpu, streams):
     alike(fake_gpu, streams, lambda t: t.fit((X, X.astype("float64") ** 2), epochs=2, batch_size=8), make)
 
 
-@pytest.mark.parametrize("how", [False, "auto"])
-def test_augmented_images(fake_gpu, streams, how):
-    images = BYTES.reshape(76, 2, 3, 1)
-
-    def fit(t):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "training goes on without a CUDA graph, slower: augmentations")
-            return t.fit((images, LABELS), epochs=2, batch_size=8, augment=gn.data.RandomAffine(shift=1.0))
+@pytest.mark.parametrize("x", [BYTES, X], ids=["bytes", "numbers"])
+@pytest.mark.parametrize("how", [False, True])
+def test_augmented_images(fake_gpu, streams, how, x):
+    images, augment = x.reshape(76, 2, 3, 1), gn.data.RandomAffine(shift=1.0)
 
     def make(gpu, how):
         return made(gpu, how, gn.Sequential(gn.Flatten(), gn.Linear(6, 3)))
 
-    found = []
-    for yes in (False, True):
-        streams(yes)
-        t = make(fake_gpu, how)
-        found.append(ends(t, fit(t)))
-    assert found[0] == found[1]
+    alike(fake_gpu, streams, lambda t: t.fit((images, LABELS), epochs=2, batch_size=8, augment=augment), make, how)
 
 
 @pytest.mark.parametrize("how", [False, True])
