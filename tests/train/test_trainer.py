@@ -202,35 +202,33 @@ class Worsen(gn.Callback):
             trainer.net.store.values[...] *= 1.5
 
 
+class Keep(gn.Callback):
+    """Keeps the weights after every epoch."""
+
+    def __init__(self):
+        self.kept = []
+
+    def on_epoch(self, trainer, row):
+        self.kept.append(trainer.net.state_dict())
+
+
 def test_patience_ends_training_and_the_best_weights_come_back():
-    t = trainer(optimizer=gn.SGD(0.01))
-    kept = []
-
-    class Keep(gn.Callback):
-        def on_epoch(self, trainer, row):
-            kept.append(trainer.net.state_dict())
-
-    history = t.fit((X, LABELS), valid=0.2, epochs=50, patience=4, restore_best=True, callbacks=[Worsen(), Keep()])
+    t, keep = trainer(optimizer=gn.SGD(0.01)), Keep()
+    history = t.fit((X, LABELS), valid=0.2, epochs=50, patience=4, restore_best=True, callbacks=[Worsen(), keep])
     best = int(np.argmin(history["valid_loss"])) + 1
     assert best < 5
     assert len(history) == best + 4
     assert t.best["epoch"] == best
     assert (t.best["monitor"], t.best["value"]) == ("valid_loss", min(history["valid_loss"]))
     for name, array in t.net.state_dict().items():
-        assert np.array_equal(array, kept[best - 1][name])
+        assert np.array_equal(array, keep.kept[best - 1][name])
 
 
 def test_the_last_weights_stay_unless_the_best_are_asked_for():
-    kept = []
-
-    class Keep(gn.Callback):
-        def on_epoch(self, trainer, row):
-            kept.append(trainer.net.state_dict())
-
-    t = trainer(optimizer=gn.SGD(0.01))
-    t.fit((X, LABELS), valid=0.2, epochs=50, patience=2, callbacks=[Worsen(), Keep()])
-    assert t.best["epoch"] < len(kept) < 50
-    assert all(np.array_equal(array, kept[-1][name]) for name, array in t.net.state_dict().items())
+    t, keep = trainer(optimizer=gn.SGD(0.01)), Keep()
+    t.fit((X, LABELS), valid=0.2, epochs=50, patience=2, callbacks=[Worsen(), keep])
+    assert t.best["epoch"] < len(keep.kept) < 50
+    assert all(np.array_equal(array, keep.kept[-1][name]) for name, array in t.net.state_dict().items())
 
 
 def test_what_is_monitored_can_be_chosen():
@@ -372,8 +370,6 @@ def test_the_step_that_is_named_is_the_step():
 
 
 def test_on_a_gpu_losses_are_looked_at_now_and_then(monkeypatch):
-    # a device that counts as one whose losses cost a wait to read
-    monkeypatch.setattr(gn.Device, "on_host", False)
     monkeypatch.setattr("gpunn.train.trainer.READ_EVERY", 4)
 
     class Count(gn.Callback):
@@ -383,7 +379,7 @@ def test_on_a_gpu_losses_are_looked_at_now_and_then(monkeypatch):
             self.steps += 1
 
     found = {}
-    for on_host in (True, False):
+    for on_host in (True, False):  # the second counts as a device whose losses cost a wait to read
         monkeypatch.setattr(gn.Device, "on_host", on_host)
         t = trainer(gn.mlp([4, 8, 3]), optimizer=Jump(at=8), device="strict:device1")
         with pytest.raises(gn.Diverged) as error:
@@ -663,10 +659,9 @@ def test_on_a_gpu_nothing_is_looked_at_in_between(monkeypatch):
         t.step(x, y)
     assert looks == []
     t.fit((x, y), epochs=0)  # the data is looked at once
-    before = len(looks)
+    at_start = len(looks)
     t.fit((x, y), epochs=2, batch_size=10)
-    at_start = before
-    assert len(looks) - before - at_start == 2 * (6 + 1)  # each epoch: its six losses, and whether weights are finite
+    assert len(looks) - 2 * at_start == 2 * (6 + 1)  # each epoch: its six losses, and whether weights are finite
 
 
 def test_a_stop_with_a_loss_that_was_not_looked_at_names_it(monkeypatch):
