@@ -36,6 +36,13 @@ def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kernels")
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test is run in a folder of its own; no curves are drawn, which takes longer than such small runs do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpunn.train.run.draw_curves", lambda *_: False)
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the user's choice of device or cache; the folder of its cache is not made before it is needed."""

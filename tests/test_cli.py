@@ -24,12 +24,7 @@ from gpunn.train.config import Config
 RNG = np.random.default_rng(0)
 QUICK = ["--hidden", "8", "--epochs", "2", "--device", "cpu"]
 GPUNN = [sys.executable, "-m", "gpunn"]
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "draw_curves", lambda *_: False)  # which takes longer than such a small run
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

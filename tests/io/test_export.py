@@ -14,11 +14,7 @@ from gpunn.io.export import FORMATS, export
 from gpunn.io.npz import to_npz
 
 NEEDS = {"onnx": "onnxruntime", "sklearn": "sklearn", "torch": "torch"}
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture(scope="module")

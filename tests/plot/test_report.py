@@ -51,9 +51,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "draw_curves", lambda *_: False)
+def _of_few_pixels(own_folder, monkeypatch):
     monkeypatch.setattr(module, "_DPI", 40)
 
 

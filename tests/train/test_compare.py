@@ -9,11 +9,7 @@ from gpunn.errors import FileError, OptionError
 from gpunn.train.compare import compare, parse_vary
 
 SMALL = {"epochs": 2, "hidden": [16], "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_options_and_their_values_are_read():

@@ -33,12 +33,7 @@ FILES = [
 ]
 SMALL = {"hidden": [8], "epochs": 4, "batch_size": 32, "lr": 3e-3, "device": "cpu"}  # of digits: 41 steps an epoch
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "draw_curves", lambda *_: False)  # which takes longer than such a small run
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def train(options=SMALL, out="run", **more):

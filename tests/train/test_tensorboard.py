@@ -8,12 +8,7 @@ from gpunn.train.config import Config
 from gpunn.train.tensorboard import summary_writer
 
 SMALL = {"hidden": [8], "epochs": 2, "schedule": "constant", "device": "cpu"}
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "draw_curves", lambda *_: False)
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def written(folder):
