@@ -70,6 +70,11 @@ def normal(shape, dtype="float32"):
     return cp().asarray(rng.standard_normal(shape).astype(dtype))
 
 
+def type_of(precision):
+    """The data type of what is multiplied in this precision."""
+    return module.bfloat16() if precision == "bfloat16" else np.dtype("float32" if precision == "tf32" else precision)
+
+
 def microseconds(f, runs=RUNS):
     """The time of f on the device, the mean of `runs` after two to warm up."""
     for _ in range(2):
@@ -211,7 +216,7 @@ def kernels():
             y, r, *_ = ops.normalize.reference(x, axes=axes, epsilon=1e-5)
             compare("normalize_backward", dy, y, r, axes=axes)
         compare("clip_by_norm", x.reshape(-1), limit=1.0)
-        attempt(rows, lambda x=x: [compared("cast", x, np.dtype(_bfloat16()), near=0.0)], op="cast", shape=list(shape))
+        attempt(rows, lambda x=x: [compared("cast", x, module.bfloat16(), near=0.0)], op="cast", shape=list(shape))
         for name in CONSTANTS:
             of = inspect.signature(getattr(ops, name)).parameters.values()
             arrays = [abs(normal(x.size)) for parameter in of if parameter.kind is parameter.POSITIONAL_ONLY]
@@ -246,7 +251,7 @@ def _same_bits(x, labels):
 
 def _relu_between(precision):
     """A ReLU between two linear maps, forward and backward: by a mask in the products, and by a kernel of its own."""
-    dtype = np.dtype(_bfloat16() if precision == "bfloat16" else "float32")
+    dtype = type_of(precision)
     shapes = (1024, 784), (784, 1024), (1024,), (1024, 1024), (1024, 1024)
     x, W, b, V, dy = (normal(shape).astype(dtype) for shape in shapes)
 
@@ -272,7 +277,7 @@ def _relu_between(precision):
 
 def _begin(kind, enters):
     """The first kernel of a captured step: the batch it takes, the weights it rounds if the batch is rounded."""
-    enters = np.dtype(_bfloat16() if enters == "bfloat16" else enters)
+    enters = type_of(enters)
     data, labels = (cp().asarray(rng.integers(0, 256, shape)) for shape in ((6000, 784), 6000))
     data, order, weights = data.astype(kind), cp().asarray(rng.integers(0, 6000, 1024)), normal(1_863_690)
     rounds = (cp().empty(weights.size, enters), weights) if enters.itemsize == 2 else None
@@ -304,7 +309,7 @@ def products():
 
 def _products(n, k, m, precision):
     rows = []
-    dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+    dtype = type_of(precision)
     a64, b64 = normal((n, k), "float64"), normal((k, m), "float64")
     a, b = a64.astype(dtype), b64.astype(dtype)
     a64, b64 = a.astype("float64"), b.astype("float64")  # as they were rounded
@@ -327,15 +332,6 @@ def _products(n, k, m, precision):
         row["host_us"] = host_microseconds(lambda x=x, y=y, out=out: product.product(x, y, out=out))
         rows.append(row)
     return rows + _epilogues(a, b, wanted, precision)
-
-
-NEAR_TYPE = {"tf32": "float32"}
-
-
-def _bfloat16():
-    import ml_dtypes
-
-    return ml_dtypes.bfloat16
 
 
 def _epilogues(a, b, z, precision):
@@ -402,7 +398,7 @@ def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", sec
         if time.perf_counter() > until:
             found["left_out"].append([x, precision])
             continue
-        dtype = np.dtype(_bfloat16()) if precision == "bfloat16" else np.dtype(NEAR_TYPE.get(precision, precision))
+        dtype = type_of(precision)
         named = {"stride": stride, "padding": padding}
         x, W, b = (normal(shape, "float64").astype(dtype) for shape in (x, W, W[-1:]))
         exact = [a.astype("float64") for a in (x, W, b)]  # as they were rounded
