@@ -29,10 +29,13 @@ import numpy as np
 HERE = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE))  # for `benchmarks`, and for gpunn where it is not installed
 
+import gpunn as gn
 from benchmarks import process
 from benchmarks.machine import on_cuda
+from benchmarks.peers import PEERS
+from benchmarks.peers.gpunn_trainer import network
 from benchmarks.rounds import TOLERANCE
-from benchmarks.workloads import PRECISIONS, SECTIONS, WIDE, Workload, floor
+from benchmarks.workloads import ADAM, PRECISIONS, SECTIONS, WIDE, Workload, floor, weights
 from gpunn import ops
 from gpunn.data import streamed
 from gpunn.device import probe_cuda, to_host
@@ -40,6 +43,9 @@ from gpunn.environment import versions
 from gpunn.kernels.common import CONSTANTS
 from gpunn.kernels.cuda import TWINS, cudnn, module, product, twins
 from gpunn.kernels.cuda.graph import Graph, Tables
+from gpunn.kernels.cuda.ring import Ring
+from gpunn.train import loader
+from gpunn.train.reproduce import ROWS, measure
 
 rng = np.random.default_rng(0)
 SHAPES = [(32, 128), (1024, 1024), (16384, 10), (4099, 257), (8192, 4096)]  # the last for the rate of the memory
@@ -577,8 +583,6 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, mor
 
     `more` are (workload, augmentations) in float32: by default with Muon, and on images that are augmented.
     """
-    import gpunn as gn
-
     if more is None:
         augment = gn.data.RandomAffine(shift=2), gn.data.CutOut(8)
         more = [
@@ -603,10 +607,6 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, mor
 
 
 def _trained(w, precision, graph, device, steps, augment=()):
-    import gpunn as gn
-    from benchmarks.peers.gpunn_trainer import network
-    from benchmarks.workloads import ADAM, weights
-
     numbers = np.random.default_rng(5)
     n = 16 * w.batch + w.batch // 2  # whole batches, and a smaller one
     x, y = numbers.integers(0, 256, (n, *w.image), dtype=np.uint8), numbers.integers(0, 10, n)
@@ -637,8 +637,6 @@ def _trained(w, precision, graph, device, steps, augment=()):
 
 def precisions(device="cuda", rows=None, epochs=10):
     """Networks trained on the digits of the package in each precision: losses near those of float32, epoch by epoch."""
-    import gpunn as gn
-
     train, test = gn.datasets.digits()
     x, y = train.x[:rows].reshape(-1, 8, 8, 1), train.y[:rows]
     found = []
@@ -666,8 +664,6 @@ def precisions(device="cuda", rows=None, epochs=10):
 
 def mnist(device="cuda", data=None, epochs=400):
     """MNIST, from the folder in GPUNN_DATA_DIR: is it as on a CPU, and how long does it take to learn?"""
-    import gpunn as gn
-
     train, test = data or gn.datasets.mnist()
     found = []
 
@@ -685,8 +681,6 @@ def mnist(device="cuda", data=None, epochs=400):
 
 
 def _as_on_a_cpu(train, device):
-    import gpunn as gn
-
     runs = []
     for where in ("cpu", device):
         trainer = gn.Trainer(gn.mlp([784, 128, 10]), optimizer=gn.SGD(0.1), device=where)
@@ -714,7 +708,6 @@ def _beside(example, device, epochs):
 
 def _until_98(train, test, device, precision):
     """Seconds of training, without the accuracies after each epoch."""
-    import gpunn as gn
 
     class Until(gn.Callback):
         def on_epoch(self, trainer, row):
@@ -731,9 +724,6 @@ def _until_98(train, test, device, precision):
 
 def _one_epoch(train, test, device):
     """The row of `gpunn reproduce`."""
-    import gpunn as gn
-    from gpunn.train.reproduce import ROWS, measure
-
     setting, _ = ROWS["one-epoch"].settings[""]
     whole = dataclasses.replace(setting, train=len(train))
     row = measure(whole, (train, test, test), 0, gn.device(device))
@@ -742,7 +732,6 @@ def _one_epoch(train, test, device):
 
 def _poison():
     """Fills memory that is free with NaN after every few steps: whoever still uses it shows."""
-    import gpunn as gn
 
     class Poison(gn.Callback):
         def on_step(self, trainer):
@@ -778,8 +767,6 @@ def streaming(device="cuda", workloads=None, n=1 << 21, batch=16384):
 @contextlib.contextmanager
 def _streamed(chunk=streamed.CHUNK):
     """Inside it all data stay on the host, and go to the GPU in chunks of so many bytes."""
-    from gpunn.train import loader
-
     before = loader.SHARE, streamed.CHUNK
     loader.SHARE, streamed.CHUNK = 0.0, chunk
     try:
@@ -792,9 +779,6 @@ def _streamed(chunk=streamed.CHUNK):
 
 def _rates_of_streaming(device, n, batch):
     """Seconds of an epoch on n images in bytes, on the GPU and streamed; GB/s of that, of the link and of gathering."""
-    import gpunn as gn
-    from gpunn.kernels.cuda.ring import Ring
-
     x, y = rng.integers(0, 256, (n, 784), dtype=np.uint8), rng.integers(0, 10, n)
     seconds = {}
     for name, context in (("on the GPU", contextlib.nullcontext()), ("streamed", _streamed())):
@@ -827,9 +811,6 @@ def _rates_of_streaming(device, n, batch):
 
 def against(until):
     """The steps in gpunn and its peers, each in a process of its own; ratios to the best peer and to the floor."""
-    from benchmarks.peers import PEERS
-    from benchmarks.process import Gone, Process
-
     process.LIMIT = 90  # seconds for one answer, with all that a peer compiles first
     contestants = {"gpunn, graph": ("gpunn-cuda", {"graph": True})}
     contestants |= {name: (name, {}) for name in ("torch-cuda", "jax-cuda", "torch-compile-cuda")}
@@ -839,17 +820,17 @@ def against(until):
     for (title, (name, options)), precision in itertools.product(contestants.items(), PRECISIONS):
         peer = dataclasses.replace(PEERS[name], options=PEERS[name].options | options)
         try:
-            with Process(peer) as worker:
+            with process.Process(peer) as worker:
                 for w in rows():
                     if time.perf_counter() > until:
-                        raise Gone("no time was left")
+                        raise process.Gone("no time was left")
                     w = dataclasses.replace(w, precision=precision)
                     told = worker.ask("prepare", workload=dataclasses.asdict(w), warm=0.2)
                     steps = max(10, min(2000, int(0.1 / told["step_s"])))
                     best = min(worker.ask("run", steps=steps)["seconds"] / steps for _ in range(5))
                     row = {"workload": w.name, "precision": precision, "who": title, "step_us": 1e6 * best}
                     found.append(row | {"losses": told["losses"]})
-        except Gone as gone:
+        except process.Gone as gone:
             missing[f"{title}, {precision}"] = str(gone)
     return {"rows": found, "missing": missing, "summary": (summary := _compared(found))}, all(
         row["losses_agree"] for row in summary
