@@ -204,7 +204,7 @@ def sweep_table(sweep, rate):
 
 def title(name):
     """A peer's name in full."""
-    return PEERS[name].title if name in PEERS else str(name)
+    return PEERS[name].title
 
 
 def on(device, peers):
@@ -213,11 +213,9 @@ def on(device, peers):
 
 def duration(seconds):
     """Seconds with three digits, in the unit that fits."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1 or unit == "µs":
-            digits = 2 if seconds * factor < 10 else 1 if seconds * factor < 100 else 0
-            return f"{seconds * factor:.{digits}f} {unit}"
-    return ""
+    unit, factor = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds * 1e3 >= 1 else ("µs", 1e6)
+    value = seconds * factor
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
 
 
 def megabytes(number):
