@@ -37,15 +37,9 @@ def save_checkpoint(path: str | Path, trainer: Trainer, config: dict[str, Any] |
         )
     trainer.losses.look()
     about = {
-        "seed": trainer.seed,
-        "dtype": trainer.dtype,
-        "optimizer": type(trainer.optimizer).__name__,
-        "steps": trainer.steps,
-        "epoch": trainer.epoch,
-        "batch": trainer.batch,
-        "order": trainer.order,
+        **_shared(trainer),
+        **{name: getattr(trainer, name) for name in _PLACE},
         "losses": [trainer.losses.total, trainer.losses.weight],
-        "seconds": trainer.seconds,
         "history": trainer.history.rows,
         "best": {name: value for name, value in best.items() if name != "weights"},
         "config": config or {},
@@ -60,11 +54,7 @@ def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
     threads and the same versions). Raises FileError, and changes nothing, for a checkpoint of something else.
     """
     tensors, about = read_tensors(path, "checkpoint")
-    for name, here in (
-        ("seed", trainer.seed),
-        ("dtype", trainer.dtype),
-        ("optimizer", type(trainer.optimizer).__name__),
-    ):
+    for name, here in _shared(trainer).items():
         if about.get(name) != here:
             raise FileError(f"{path}: a checkpoint of a run with {name} {about.get(name)!r}, and this one has {here!r}")
 
@@ -95,3 +85,8 @@ def load_checkpoint(path: str | Path, trainer: Trainer) -> dict[str, Any]:
     if weights := part("best/"):
         trainer.best["weights"] = weights
     return about["config"]
+
+
+def _shared(trainer: Trainer) -> dict[str, Any]:
+    """What a trainer must have in common with the one whose checkpoint it takes."""
+    return {"seed": trainer.seed, "dtype": trainer.dtype, "optimizer": type(trainer.optimizer).__name__}
