@@ -807,7 +807,7 @@ def fake_driver(version, status):
     return types.SimpleNamespace(cuDriverGetVersion=cuDriverGetVersion)
 
 
-def test_the_driver_tells_its_version(monkeypatch, install):
+def test_the_driver_tells_its_version(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: fake_driver(12040, 0) if name == "libcuda.so.1" else None)
     assert module._driver_version() == 12040

@@ -61,19 +61,14 @@ def test_orthogonal_columns_or_rows(shape):
 
 def test_orthogonal_matrices_are_not_all_of_one_sign():
     # without the signs of R's diagonal, the diagonal of Q is always negative
-    assert (
-        0
-        < sum(generator(i, "q") and initializer("orthogonal")(generator(i, "q"), (4, 4))[0, 0] > 0 for i in range(20))
-        < 20
-    )
+    positive = sum(initializer("orthogonal")(generator(i, "q"), (4, 4))[0, 0] > 0 for i in range(20))
+    assert 0 < positive < 20
 
 
 def test_names_and_functions_are_both_taken():
     assert initializer("he") == gn.init.HeNormal()
     own = lambda rng, shape: np.full(shape, 0.5)  # noqa: E731
     assert (gn.Linear(3, 2, init=own).init().state_dict()["W"] == 0.5).all()
-    with pytest.raises(gn.OptionError, match="initialiser 'hee' is not known; expected one of zeros, normal"):
-        gn.Linear(3, 2, init="hee")
 
 
 def test_the_usual_constants():
@@ -91,7 +86,7 @@ def test_the_usual_constants():
         (lambda: gn.init.Uniform("a"), "Uniform: low must be a number, got 'a'"),
         (lambda: gn.init.Constant(np.inf), "Constant: value must be a number, got inf"),
         (lambda: gn.init.Orthogonal(None), "Orthogonal: gain must be a number, got None"),
-        (lambda: gn.Linear(2, 2, init="hee"), "initialiser 'hee' is not known; expected one of zeros, "),
+        (lambda: gn.Linear(2, 2, init="hee"), "initialiser 'hee' is not known; expected one of zeros, normal"),
         (lambda: gn.Linear(2, 2, init=3), "initialiser 3 is not known"),
         (lambda: gn.Linear(2, 2, init=gn.init.Constant), r"must be an object of the class: write Constant\(...\)"),
     ],

@@ -37,13 +37,13 @@ def test_pictures_without_colour_have_one_channel(tmp_path):
     assert read_folder(tmp_path)["all"].image_shape == (4, 4, 3)
 
 
-@pytest.mark.parametrize(("shapes", "size"), [([(6, 5), (9, 4)], (32, 32)), ([(65, 20)] * 2, (32, 32))])
-def test_pictures_of_other_sizes_are_brought_to_one(tmp_path, shapes, size):
+@pytest.mark.parametrize("shapes", [[(6, 5), (9, 4)], [(65, 20)] * 2])
+def test_pictures_of_other_sizes_are_brought_to_one(tmp_path, shapes):
     for i, shape in enumerate(shapes):
         draw(tmp_path / f"a/{i}.png", *shape)
     data = read_folder(tmp_path)["all"]
     of = " to ".join(dict.fromkeys(f"{height}x{width}" for height, width in shapes))
-    assert (data.image_shape, data.note) == ((*size, 1), f"pictures of {of} (height x width) brought to 32x32")
+    assert (data.image_shape, data.note) == ((32, 32, 1), f"pictures of {of} (height x width) brought to 32x32")
     assert read_folder(tmp_path, [8, 9])["all"].image_shape == (8, 9, 1)
 
 

@@ -100,7 +100,7 @@ def test_the_command_draws_the_curves(capsys):
     assert "cannot be made" in capsys.readouterr().err
 
 
-def test_what_does_not_fit_is_found_before_the_first_run(tmp_path):
+def test_what_does_not_fit_is_found_before_the_first_run():
     said = []
     with pytest.raises(OptionError, match="loss mse is for quantities"):
         compare(SMALL, {"loss": ["softmax", "mse"]}, seeds=1, out=Path("out"), say=said.append)

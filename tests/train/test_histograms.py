@@ -99,7 +99,6 @@ def test_a_file_gives_them_back(tmp_path):
         assert getattr(again, part).keys() == getattr(kept, part).keys()
         for key, rows in getattr(kept, part).items():
             np.testing.assert_array_equal(getattr(again, part)[key], rows)
-    again.path = None
     assert list(tmp_path.iterdir()) == [tmp_path / "h.safetensors"]
 
 
