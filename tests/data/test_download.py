@@ -71,10 +71,10 @@ def whole(body, status=200, **more):
     return lambda handler, start: send(handler, status, body, **more)
 
 
-def cut_after(count, body=GOOD, length="full"):
+def cut_after(count, length="full"):
     def answer(handler, start):
-        told = len(body) - start if length == "full" else length
-        send(handler, 206 if start else 200, body[start : start + count], told)
+        told = len(GOOD) - start if length == "full" else length
+        send(handler, 206 if start else 200, GOOD[start : start + count], told)
 
     return answer
 

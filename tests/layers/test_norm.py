@@ -9,10 +9,10 @@ IMAGES, ROWS = 1.0 + 3.0 * rng.standard_normal((6, 5, 4, 8)), 1.0 + 3.0 * rng.st
 GAMMA, BETA = rng.standard_normal(8), rng.standard_normal(8)
 
 
-def with_weights(layer, backend=None):
-    layer.init(device=backend.device if backend else "cpu", dtype="float64")
+def with_weights(layer, backend):
+    layer.init(device=backend.device, dtype="float64")
     for param, values in zip(layer.params().values(), (GAMMA, BETA), strict=False):
-        param.value[...] = (backend.asarray if backend else np.asarray)(values)
+        param.value[...] = backend.asarray(values)
     return layer
 
 

@@ -11,10 +11,9 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 5)), RNG.integers(0, 3, 40)
 
 
-def trainer_on(device="cpu", sizes=(5, 7, 3), dtype="float64"):
-    return gn.Trainer(
-        gn.mlp(sizes, output="softmax"), gn.SoftmaxCrossEntropy(), gn.SGD(0.5), device=device, dtype=dtype
-    )
+def trainer_on(device="cpu", sizes=(5, 7, 3)):
+    net = gn.mlp(sizes, output="softmax")
+    return gn.Trainer(net, gn.SoftmaxCrossEntropy(), gn.SGD(0.5), device=device, dtype="float64")
 
 
 class Spy(gn.Callback):

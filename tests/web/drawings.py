@@ -16,9 +16,9 @@ def network(net=None, **about):
     return net
 
 
-def blot(size=(280, 280)):
+def blot():
     """An L of ink, off the middle."""
-    drawing = np.zeros(size, np.uint8)
+    drawing = np.zeros((280, 280), np.uint8)
     drawing[30:120, 50:62] = drawing[110:120, 50:100] = 255
     return drawing
 
