@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpunn.checks import shown
@@ -32,6 +32,18 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer, output: str | Layer | type[Layer] | None = None) -> None:
+        self.layers = layers
+        self.output = None if output is None else activation(output)
+        self.output_shape(None)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers. Others may be put in their place, new ones get weights from `init`. Raises OptionError."""
+        return vars(self)["layers"]
+
+    @layers.setter
+    def layers(self, layers: Iterable[Layer]) -> None:
+        layers = tuple(layers)
         for layer in layers:
             if not isinstance(layer, Layer):
                 hint = f"; write {layer.__name__}()" if isinstance(layer, type) else ""
@@ -43,12 +55,11 @@ class Sequential(Layer):
                     f"a network with output={type(layer.output).__name__} cannot be a layer of another, which "
                     "would not use that output: give output= to the outermost network alone"
                 )
-        self.layers = layers
-        self.output = None if output is None else activation(output)
+        vars(self)["layers"] = layers
+        vars(self).pop("_computed", None)  # of those before
         with_params = [i for i, layer in enumerate(layers) if layer.params()]
         self._names = _names(layers)
         self._lowest = with_params[0] if with_params else len(layers)
-        self.output_shape(None)
 
     @functools.cached_property  # on first use, because networks from older pickles do not have it
     def _computed(self) -> list[Layer]:
@@ -87,7 +98,7 @@ class Sequential(Layer):
             )
         end = 0 if need_dx else self._lowest  # below it nothing learns
         dx: Array | None = dy
-        for i in range(len(self.layers) - 1, -1, -1):
+        for i in range(len(cache) - 1, -1, -1):
             c = cache.pop()
             if i >= end:
                 dx = self._computed[i].backward(dx, c, need_dx=need_dx or i > end)

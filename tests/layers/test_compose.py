@@ -240,6 +240,35 @@ def test_the_gradient_through_a_relu_that_is_computed_with_the_weights():
         assert max(gn.gradcheck(net, x).values()) < 1e-6
 
 
+def test_other_layers_may_be_put_in_their_place(backend):
+    x = backend.asarray(X)
+    for layers in (
+        (gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 7)),  # another head
+        (gn.Linear(4, 5), gn.Tanh(), gn.Linear(5, 3)),
+        (gn.ReLU(),),
+        [gn.Linear(4, 2), gn.ReLU(), gn.Dropout(0.5), gn.Linear(2, 2), gn.ReLU()],
+    ):
+        net = gn.Sequential(gn.Linear(4, 5), gn.ReLU(), gn.Linear(5, 3)).init(device=backend.device, dtype="float64")
+        net.infer(x)  # by the layers that it has now
+        net.layers = layers
+        anew = gn.Sequential(*layers)
+        assert repr(net) == repr(anew)
+        assert net.init(1, device=backend.device, dtype="float64").params().keys() == anew.params().keys()
+        y, caches = net.forward(x)
+        dx = net.backward(y, caches)
+        grads = {name: backend.device.to_host(param.grad).copy() for name, param in net.params().items()}
+        net.zero_grad()
+        z, caches = anew.forward(x)  # the same weights
+        assert_close(y, backend.device.to_host(z), like=x)
+        assert_close(dx, backend.device.to_host(anew.backward(z, caches)), like=x)
+        for name, param in net.params().items():
+            assert_close(param.grad, grads[name], like=x)
+        assert net.backward(*net.forward(x), need_dx=False) is None
+    with pytest.raises(gn.OptionError, match="takes layers, got 3"):
+        net.layers = (gn.ReLU(), 3)
+    assert len(net.layers) == 5
+
+
 def test_a_backward_pass_that_is_looked_at_gets_what_it_names():
     net, seen = gn.mlp([4, 5, 2]).init(), []
     for layer in net.layers[::2]:
