@@ -676,6 +676,8 @@ def test_scores_of_targets_that_do_not_fit_are_named():
         gn.MLPClassifier(**QUICK).fit(X, (X > 0).astype(int)).score(X, LABELS)
     with pytest.raises(gn.ShapeError, match=r"y is of shape \(5, 1\), and the predictions are of shape \(120, 1\)"):
         gn.MLPRegressor(**QUICK).fit(X, NUMBERS).score(X, NUMBERS[:5])
+    with pytest.raises(gn.DataError, match="Input y contains NaN or infinity"):  # not a score of 0
+        gn.MLPRegressor(**QUICK).fit(X, NUMBERS).score(X, np.where(X[:, 0] > 1, np.nan, NUMBERS))
     clf, codes = gn.MLPClassifier(**QUICK), np.unique(LABELS, return_inverse=True)[1]
     for fitted, asked in ((LABELS, codes), (codes, LABELS), (LABELS.astype(object), codes)):
         with pytest.raises(gn.DataError, match=r"y has the class (0|1|2|'\w+'), which is not among the classes \["):

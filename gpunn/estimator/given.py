@@ -93,13 +93,16 @@ def unique(y: np.ndarray) -> np.ndarray:
 
 
 def numbers_of(y: np.ndarray) -> np.ndarray:
-    """y as float64."""
+    """y as float64, finite."""
     if y.dtype.kind == "c":
         raise DataError(f"Complex data not supported: y is {y.dtype}, take its real part")
     try:
-        return y.astype(np.float64)
+        y = y.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"y must hold numbers ({error}); a classifier takes other labels") from None
+    if not np.isfinite(y).all():
+        raise DataError("Input y contains NaN or infinity: remove those rows, or fill them in")
+    return y
 
 
 def floats(X: Any) -> Array:

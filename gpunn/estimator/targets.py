@@ -250,8 +250,6 @@ class Regressor(Estimator):
         y = _one_column(numbers_of(y))
         if y.ndim > 2 or y.size == 0:
             raise ShapeError(f"y must be of shape (N,) or (N, C), got {y.shape}")
-        if not np.isfinite(y).all():
-            raise DataError("Input y contains NaN or infinity: remove those rows, or fill them in")
         columns = None if y.ndim == 1 else y.shape[1]
         if not first and columns != self._columns:
             raise ShapeError(f"y is of shape {y.shape}, unlike before: there were {self._columns or 1} columns")
