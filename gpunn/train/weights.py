@@ -14,16 +14,18 @@ __all__ = ["L1", "AverageWeights", "MaxNorm"]
 class MaxNorm(Callback):
     """After every step, no neuron's incoming weights are longer than `limit`: w <- w min(1, limit / |w|).
 
-    For every parameter that decays and has inputs and outputs; w is without the bias. (Srebro and Shraibman, 2005;
-    with dropout in Srivastava et al., 2014.) Raises OptionError unless limit > 0.
+    For every parameter that decays and has inputs and outputs; w is without the bias. What a group of the optimiser
+    keeps as it is (an lr_factor of 0) stays. (Srebro and Shraibman, 2005; with dropout in Srivastava et al., 2014.)
+    Raises OptionError unless limit > 0.
     """
 
     def __init__(self, limit: float) -> None:
         self.limit = number("MaxNorm: limit", limit, above=0.0)
 
     def on_step(self, trainer: Trainer) -> None:
-        for param in trainer.net.params().values():
-            if param.decay and len(param.shape) > 1:
+        for name, param in trainer.net.params().items():
+            factor, _ = trainer.optimizer.setting(name)  # a group may not learn at all
+            if factor and param.decay and len(param.shape) > 1:
                 ops.max_norm(param.value, limit=self.limit)
 
 

@@ -84,12 +84,13 @@ def test_l1_takes_the_step_of_the_learning_rate():
         gn.L1(-1)
 
 
-def test_a_group_that_does_not_learn_is_left_alone():
+@pytest.mark.parametrize("callback", [gn.L1(0.1), gn.MaxNorm(0.1)])
+def test_a_group_that_does_not_learn_is_left_alone(callback):
     groups = {"linear1": {"lr_factor": 0.0}}
     net = gn.Sequential(gn.Linear(5, 4), gn.Tanh(), gn.Linear(4, 3))
     t = gn.Trainer(net, optimizer=gn.SGD(0.1, groups=groups), device="cpu")
     before = t.net.state_dict()
-    t.fit((X, Y), epochs=3, batch_size=10, callbacks=gn.L1(0.1))
+    t.fit((X, Y), epochs=3, batch_size=10, callbacks=callback)
     after = t.net.state_dict()
     assert np.array_equal(before["linear1.W"], after["linear1.W"])
     assert not np.array_equal(before["linear2.W"], after["linear2.W"])
