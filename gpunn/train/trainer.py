@@ -264,13 +264,17 @@ class Trainer:
 
     def _update(self, x: Array, y: Array, look: bool = False) -> Array:
         """Take a step, and return its loss; `look` at that before even where it waits for a GPU."""
-        loss = None
+        loss, look = None, look or self.device.on_host
+        buffers = self.net.store.buffers.values()
+        before = [self.device.xp.asarray(b.value, copy=True) for b in buffers] if look and buffers else []
         while loss is None:
             with contextlib.suppress(MemoryError):
                 loss = self._gradient(x, y, self.steps)
             if loss is None and not self._make_room(x.shape[0]):
                 raise self._out_of_memory()
-        if (look or self.device.on_host) and not math.isfinite(loss):
+        if look and not math.isfinite(loss):
+            for buffer, as_it_was in zip(buffers, before, strict=True):
+                buffer.value[...] = as_it_was  # a running mean of what is not finite would never be finite again
             raise self._diverged(x, float(loss), self.steps)
         self._descend()
         self.steps += 1

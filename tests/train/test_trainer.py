@@ -507,6 +507,17 @@ def test_a_trainer_takes_a_network():
     assert (repr(by_class.loss), type(by_class.optimizer), by_class.seed) == ("SigmoidCrossEntropy()", gn.RMSprop, 3)
 
 
+def test_a_batch_that_is_refused_leaves_running_means_as_they_were():
+    net = gn.Sequential(gn.Linear(4, 5), gn.BatchNorm(5), gn.ReLU(), gn.Linear(5, 3))
+    t = trainer(net)
+    t.step(X, LABELS)
+    before = net.state_dict()
+    with pytest.raises(gn.Diverged, match="are in the inputs"):
+        t.step(with_nan(X), LABELS)
+    for name, array in net.state_dict().items():
+        assert np.array_equal(array, before[name])
+
+
 def test_a_step_or_an_answer_for_data_that_does_not_fit_is_refused():
     t = trainer()
     with pytest.raises(gn.DataError, match=r"the inputs have shape \(0, 4\): there are no rows"):
