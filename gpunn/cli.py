@@ -331,7 +331,7 @@ def _info(as_json: bool, measure: bool) -> int:
         print(f"  numba {numba['version']}")
         print(f"  cache {numba['cache'] or 'none: no folder can be written to'}")
     else:
-        print("  numba is not installed: pip install gpunn[fast]")
+        print('  numba is not installed: pip install "gpunn[fast]"')
     if any(report["available"] for report in found["devices"] if report["name"].startswith("cuda")):
         print("convolutions on the GPU (matrix products, or cuDNN, the extra cudnn)")
         if off := [name for name in ("GPUNN_CUDNN", "GPUNN_FAST") if os.environ.get(name) == "0"]:
@@ -339,7 +339,7 @@ def _info(as_json: bool, measure: bool) -> int:
         elif cudnn := found["cudnn"]:
             print(f"  cuDNN {cudnn['cudnn']}, frontend {cudnn['frontend']}, for tf32 and bfloat16")
         else:
-            print("  products; cuDNN is not in use: pip install gpunn[cudnn]")
+            print('  products; cuDNN is not in use: pip install "gpunn[cudnn]"')
     print(f"processors: {found['processors']}, of which this process may use {found['usable_processors']}")
     if measure:
         print("rates")

@@ -630,7 +630,7 @@ def test_info_tells_of_devices_versions_blas_and_rates(gpunn_, monkeypatch):
     assert re.search(rf"^  numpy +{re.escape(np.__version__)}$", text, re.M)
     assert re.search(r"kernel \w+, (1 thread|\d+ threads)$|none that tells of itself", text, re.M)
     assert "1 threads" not in text
-    assert re.search(r"^  numba (is not installed: pip install gpunn.fast.|[\d.]+)", text, re.M)
+    assert re.search(r'^  numba (is not installed: pip install "gpunn.fast."|[\d.]+)', text, re.M)
     assert re.search(rf"^processors: {os.cpu_count()}, of which this process may use \d+$", text, re.M)
     number = r"[\d.,]+"
     assert re.search(

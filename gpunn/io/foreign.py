@@ -54,7 +54,7 @@ def library(name: str, install: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise OptionError(f"this needs {name}, which cannot be imported ({error}): pip install {install}") from None
+        raise OptionError(f'this needs {name}, which cannot be imported ({error}): pip install "{install}"') from None
 
 
 def kind_of(layer: Layer, known: Container[type[Layer]], program: str) -> type[Layer]:

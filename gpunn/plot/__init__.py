@@ -1,4 +1,4 @@
-"""Pictures. They need matplotlib, the extra "plot": pip install gpunn[plot].
+"""Pictures. They need matplotlib, the extra "plot": pip install "gpunn[plot]".
 
 Every function takes plain objects, a history, a network, arrays, and returns a matplotlib Figure, which a notebook
 shows and `path="picture.png"` writes. `gpunn plot RUN` makes all that fit a run, and a report (gpunn.plot.report).

@@ -2,7 +2,7 @@
 
 N rows, C classes; y (N,) are class numbers, or one-hot rows; probabilities are (N, C), or (N,) or (N, 1) for the class
 1 of two. All functions return a matplotlib Figure, write it to `path` as PNG where there is one, and raise ShapeError,
-DtypeError or DataError for arrays that do not fit (see gpunn.metrics), GpunnError without matplotlib.
+DtypeError or DataError for arrays that do not fit (see gpunn.metrics), OptionError without matplotlib.
 """
 
 from collections.abc import Sequence

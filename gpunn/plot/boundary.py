@@ -37,7 +37,7 @@ def boundary(
     function of (M, 2) to probabilities (M, C), or (M,) or (M, 1) for the class 1 of two. Numbers outside 0 to 1, of a
     network without an output function, are taken as logits. `resolution` is the number of points along an axis.
     Returns a matplotlib Figure, written to `path` as PNG where there is one. Raises ShapeError unless x is (N, 2) and
-    y (N,), GpunnError without matplotlib.
+    y (N,), OptionError without matplotlib.
     """
     points, labels = _examples(x, y)
     ends = _ends(points)
@@ -91,8 +91,7 @@ class BoundaryFilm(Callback):
     def save(self, path: str | Path, *, seconds: float = 0.1) -> None:
         """Write the film as an animated GIF, `seconds` a picture and the last one for two seconds, for ever again.
 
-        Raises OptionError before an epoch was kept, FileError where it cannot be written, GpunnError without
-        matplotlib.
+        Raises OptionError before an epoch was kept and without matplotlib, FileError where it cannot be written.
         """
         pictures = [png(self.figure(i), dpi=80) for i in range(len(self.frames))] or [png(self.figure())]
         from PIL import Image  # which matplotlib brings

@@ -25,7 +25,7 @@ def curves(history: History, path: str | Path | None = None) -> Any:
     """The loss of every epoch, in training and on validation data, and the accuracy or R² on those: one line each.
 
     A loss is drawn on a logarithmic scale. Returns the matplotlib Figure, written to `path` as PNG where there is one.
-    Raises OptionError where there is no epoch, GpunnError without matplotlib.
+    Raises OptionError where there is no epoch, and without matplotlib.
     """
     if not len(history):
         raise OptionError("the history has no epochs yet: train first, with trainer.fit(...)")

@@ -1,7 +1,7 @@
 """Pictures of a network: its layers, the weights of the first, and what passes through it.
 
 All functions return a matplotlib Figure and write it to `path` as PNG where there is one. They raise OptionError where
-the network has nothing of the kind, NotInitialised before it has weights, GpunnError without matplotlib.
+the network has nothing of the kind and without matplotlib, NotInitialised before it has weights.
 """
 
 import math

@@ -68,7 +68,7 @@ def report(folder: str | Path, out: str | Path | None = None, data_dir: str | No
     """Draw all pictures that fit a run into out/pictures, and write out/report.html; returns their paths.
 
     `out` is the run's folder unless another is named; `data_dir` is where MNIST is, if not where it was. The test data
-    is answered anew, on the CPU. Raises FileError or DataError where the run or its data is not as it was, GpunnError
+    is answered anew, on the CPU. Raises FileError or DataError where the run or its data is not as it was, OptionError
     without matplotlib.
     """
     new_figure(1.0, 1.0)  # before any work

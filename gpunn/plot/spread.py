@@ -30,7 +30,7 @@ def histograms(
     four of five epochs. After one epoch it is a histogram with bars. `names` says which parameters ("linear1.W"),
     otherwise all, and of more than twelve the first twelve that are no biases. Returns a matplotlib Figure, written to
     `path` as PNG where there is one. Raises OptionError for names and kinds that are not known and where no epoch was
-    kept, GpunnError without matplotlib.
+    kept, and without matplotlib.
     """
     if kind not in ("value", "gradient"):
         raise OptionError(f"kind must be 'value' or 'gradient', got {kind!r}")

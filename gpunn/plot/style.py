@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpunn.device import to_host
-from gpunn.errors import GpunnError
+from gpunn.errors import OptionError
 from gpunn.io.atomic import write_atomic
 
 __all__ = [
@@ -41,11 +41,11 @@ MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib Figure of so many inches. Raises GpunnError where matplotlib is not installed."""
+    """An empty matplotlib Figure of so many inches. Raises OptionError where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise GpunnError("pictures need matplotlib: pip install gpunn[plot]") from None
+        raise OptionError('pictures need matplotlib: pip install "gpunn[plot]"') from None
     figure = Figure(figsize=(width, height), layout="constrained")
     figure._repr_png_ = functools.partial(png, figure)  # type: ignore[attr-defined]  # how a notebook shows it
     return figure

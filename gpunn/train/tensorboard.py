@@ -45,5 +45,5 @@ def summary_writer() -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise OptionError("tensorboard needs tensorboardX: pip install gpunn[tensorboard]") from None
+        raise OptionError('tensorboard needs tensorboardX: pip install "gpunn[tensorboard]"') from None
     return SummaryWriter

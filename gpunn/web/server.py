@@ -19,7 +19,7 @@ __all__ = ["STATIC", "app", "serve"]
 
 STATIC = Path(__file__).parent / "static"
 _LIMIT = 1_000_000  # bytes of a request; a drawing has 78,400
-_MISSING = "the page needs Starlette and uvicorn: pip install 'gpunn[web]'"
+_MISSING = 'the page needs Starlette and uvicorn: pip install "gpunn[web]"'
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

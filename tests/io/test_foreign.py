@@ -50,5 +50,7 @@ def test_differences_and_what_is_said_of_them():
 
 
 def test_a_library_that_is_not_there():
-    with pytest.raises(OptionError, match=r"this needs nowhere, which cannot be imported .*: pip install gpunn\[x\]"):
+    with pytest.raises(
+        OptionError, match=r'this needs nowhere, which cannot be imported .*: pip install "gpunn\[x\]"$'
+    ):
         library("nowhere", "gpunn[x]")

@@ -260,5 +260,5 @@ def test_the_command_says_what_it_made(capsys):
 
 def test_without_matplotlib_it_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert main(["plot", "nowhere"]) == 1
-    assert capsys.readouterr().err == "gpunn: error: pictures need matplotlib: pip install gpunn[plot]\n"
+    assert main(["plot", "nowhere"]) == 2
+    assert capsys.readouterr().err == 'gpunn: error: pictures need matplotlib: pip install "gpunn[plot]"\n'

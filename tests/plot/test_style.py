@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gpunn as gn
-from gpunn.errors import FileError, GpunnError
+from gpunn.errors import FileError, OptionError
 from gpunn.plot import style
 
 pytest.importorskip("matplotlib")
@@ -27,7 +27,7 @@ def test_without_matplotlib_the_command_that_mends_it_is_named(monkeypatch):
         lambda: gn.plot.diagram(net),
         lambda: gn.plot.boundary(net, x, y),
     ):
-        with pytest.raises(GpunnError, match=r"^pictures need matplotlib: pip install gpunn\[plot\]$"):
+        with pytest.raises(OptionError, match=r'^pictures need matplotlib: pip install "gpunn\[plot\]"$'):
             draw()
 
 

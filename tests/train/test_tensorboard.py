@@ -41,7 +41,7 @@ def test_the_history_is_written_and_goes_on():
 
 def test_without_tensorboardx_it_is_said_before_anything_is_done(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(OptionError, match=r"^tensorboard needs tensorboardX: pip install gpunn\[tensorboard\]$"):
+    with pytest.raises(OptionError, match=r'^tensorboard needs tensorboardX: pip install "gpunn\[tensorboard\]"$'):
         summary_writer()
     with pytest.raises(OptionError, match="tensorboard needs"):
         run.train(Config.of(SMALL), "run", quiet=True, tensorboard=True)

@@ -168,5 +168,5 @@ def test_a_port_that_cannot_be_is_named(run, capsys, port):
 def test_what_is_not_installed_is_named(run, capsys, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["draw", str(run), "--no-browser"]) == 2
-    expected = "gpunn: error: the page needs Starlette and uvicorn: pip install 'gpunn[web]'\n"
+    expected = 'gpunn: error: the page needs Starlette and uvicorn: pip install "gpunn[web]"\n'
     assert capsys.readouterr().err == expected
