@@ -268,10 +268,13 @@ def _network(run: Run) -> Section:
         lambda: diagram(net),
     )
     layers = [layer for _, layer in net.walk()]
+    signs = "red ones are above 0, blue ones below"
+    if test.image_shape and test.image_shape[2] == 3:
+        signs = "in the colours of the images, grey where a weight is 0"
     if any(isinstance(layer, Conv2d) for layer in layers):
         pictures += _picture(
             "filters",
-            "The filters of the first convolution: red weights are above 0, blue ones below.",
+            f"The weights of the first convolution's filters: {signs}.",
             "The filters of the first convolution as small pictures.",
             lambda: filters(net),
         )
@@ -281,7 +284,7 @@ def _network(run: Run) -> Section:
             what = "a row for each unit and a column for each input"
         pictures += _picture(
             "weights",
-            f"The weights of the first layer, {what}: red ones are above 0, blue ones below.",
+            f"The weights of the first layer, {what}: {signs}.",
             f"The weights of the first layer, {what}.",
             lambda: weights(net, image_shape=test.image_shape),
         )

@@ -204,7 +204,18 @@ def test_a_network_with_convolutions_shows_its_filters():
     page, paths = report("run")
     assert "filters" in drawn(paths)
     assert "weights" not in drawn(paths)
-    look(page)
+    assert "filters: red ones are above 0" in look(page).text
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_weights_of_pictures_in_colour_are_not_said_to_be_red_and_blue(model):
+    np.savez("d.npz", x=RNG.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8), y=np.arange(40) % 2)
+    train("d.npz", "--model", model, "--epochs", "1")
+    page, paths = report("run")
+    assert {"filters", "weights"} & drawn(paths) == {"filters" if model == "cnn" else "weights"}
+    text = look(page).text
+    assert "in the colours of the images, grey where a weight is 0." in text
+    assert "red ones" not in text
 
 
 @pytest.mark.usefixtures("undrawn")
