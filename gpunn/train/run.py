@@ -95,7 +95,7 @@ def train(
     if tensorboard:
         shown.append(TensorBoard(folder / "tensorboard"))
     with _signals() as received:
-        progress = _Progress(folder, config, received)
+        progress = _Progress(folder, config, trainer.net.about, received)
         progress.begin(trainer)
         trainer.fit(
             rest,
@@ -180,8 +180,9 @@ class _Progress(Callback):
     history.csv is written anew each time; history.jsonl only grows, so that other programs can follow it.
     """
 
-    def __init__(self, folder: Path, config: Config, received: list[int]) -> None:
-        self.folder, self.config, self.received = folder, dataclasses.asdict(config), received
+    def __init__(self, folder: Path, config: Config, about: dict[str, Any], received: list[int]) -> None:
+        self.folder, self.received = folder, received
+        self.config = dataclasses.asdict(config) | {"about": about}
 
     def begin(self, trainer: Trainer) -> None:
         """Bring all files to where the trainer stands: a killed run may have written more, or half a line."""
@@ -274,6 +275,12 @@ def _go_on(folder: Path, trainer: Trainer, config: Config, rows: int) -> None:
             )
     if (found := trainer.order.get("rows", rows)) != rows:
         raise FileError(f"{path}: a checkpoint of a run on {found} rows of {config.data}, which now has {rows}")
+    about = trainer.net.about
+    if any(about.get(name) != value for name, value in before.get("about", {}).items()):  # an older gpunn kept none
+        raise DataError(
+            f"{config.data}: its classes or columns are not those that the run in {folder} began with; put the data "
+            "back as it was, or train anew"
+        )
     begun = trainer.epoch + (trainer.batch > 0)
     if config.epochs < begun:
         raise OptionError(f"epochs must be at least {begun}, the epoch that {folder} has come to, got {config.epochs}")

@@ -477,6 +477,22 @@ def test_data_that_has_changed_is_refused():
     np.savez("d.npz", x=x, y=np.arange(50) % 2 + 3)
     with pytest.raises(DataError, match=r"d\.npz: the classes are not those that the network in run was trained on"):
         run.evaluate("run")
+    before = contents("run")
+    with pytest.raises(DataError, match=r"d\.npz: its classes or columns are not those that the run in run began with"):
+        resume("run", epochs=9)
+    assert contents("run") == before
+
+
+@pytest.mark.parametrize(("old", "new"), [("a,b,c,y", "a,b,d,y"), (",x,", ",z,"), (",6,", ",60,")])
+def test_a_table_that_has_changed_is_refused(old, new):
+    train(a_table())
+    text = Path("d.csv").read_text()
+    assert old in text
+    Path("d.csv").write_text(text.replace(old, new))
+    before = contents("run")
+    with pytest.raises(DataError, match=r"d\.csv: its classes or columns are not those that the run in run began with"):
+        resume("run", epochs=9)
+    assert contents("run") == before
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "config.toml", "model.safetensors"])
