@@ -1,5 +1,6 @@
 """Networks as files: the layers and the weights, enough to predict with."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def model_file(run: str | Path) -> Path:
     if not path.is_dir():
         return path
     if not (path / "model.safetensors").is_file():
-        raise FileError(f"{run}: there is no network in this folder: it has no model.safetensors")
+        stopped = (path / "checkpoint.safetensors").is_file()  # before its end, by a crash, say
+        mend = f"; gpunn train --resume {shlex.quote(str(run))} goes on to it" if stopped else ""
+        raise FileError(f"{run}: there is no network in this folder: it has no model.safetensors{mend}")
     return path / "model.safetensors"
 
 

@@ -117,8 +117,9 @@ def _read_history(path: Path) -> History:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(stream)]
-        if rows and (missing := {"epoch", "loss", "seconds"} - rows[0].keys()):
-            raise ValueError(f"there is no column {min(missing)}")
+        for row in rows:
+            if missing := {"epoch", "loss", "seconds"} - row.keys():
+                raise ValueError(f"there is no {min(missing)} in a row")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         anew = f"gpunn train --resume {shlex.quote(str(path.parent))} writes it anew"
         if isinstance(error, OSError):

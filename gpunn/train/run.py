@@ -21,6 +21,7 @@ from gpunn.environment import blas, versions
 from gpunn.errors import DataError, Diverged, FileError, OptionError
 from gpunn.io import load, save
 from gpunn.io.atomic import remove_leftovers, write_atomic
+from gpunn.io.network import model_file
 from gpunn.layers import Layer, Linear
 from gpunn.plot import draw_curves
 from gpunn.train.checkpoint import load_checkpoint, save_checkpoint
@@ -357,7 +358,7 @@ def run_config(folder: str | Path, more: dict[str, Any] | None = None) -> Config
 
 def open_run(folder: str | Path) -> tuple[Config, Layer]:
     """The config and the trained network of a run folder. Raises FileError."""
-    return run_config(folder), load(Path(folder) / "model.safetensors")
+    return run_config(folder), load(model_file(folder))
 
 
 def evaluate(folder: str | Path, device: str | None = None, data_dir: str | None = None) -> dict[str, float]:

@@ -246,7 +246,7 @@ def test_what_is_not_as_it_was_is_named():
     with pytest.raises(DataError, match="the classes are not those"):
         report("run")
     np.savez("d.npz", x=x, y=y)
-    for content in ("epoch,loss\n1,many\n", "epoch\n1,2,3\n", "epoch,seconds\n1,2\n"):
+    for content in ("epoch,loss\n1,many\n", "epoch\n1,2,3\n", "epoch,seconds\n1,2\n", "epoch,loss,seconds\n1,2,3\n2,1"):
         Path("run/history.csv").write_text(content)
         with pytest.raises(FileError, match=r"run/history\.csv: cannot be read as the history"):
             report("run")
