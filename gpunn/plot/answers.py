@@ -59,7 +59,9 @@ def confusion(y: Any, answers: Any, *, classes: Sequence[str] = (), path: str | 
         (WRONG, ~diagonal, "wrong (share of the row)"),
         (RIGHT, diagonal, "right (share of the row)"),
     ):
-        top = max(float(shares[of_these].max()), 1e-3)
+        top = float(shares[of_these].max())
+        if not top:  # a scale of nothing
+            continue
         axes.imshow(np.ma.array(shares, mask=~of_these | (counts == 0)), cmap=map_name, vmin=0.0, vmax=top)
         bar = figure.colorbar(ScalarMappable(Normalize(0.0, top), map_name), ax=axes, shrink=0.6, pad=0.02)
         bar.set_label(label)

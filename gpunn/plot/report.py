@@ -474,7 +474,7 @@ section { margin-top: 56px; }
 .card { flex: 1 1 120px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 12px 16px; }
 dt { color: var(--soft); font-size: .85rem; }
-dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: break-word; }
+dd { margin: 0; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 0 0 20px; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; }
 .picture { overflow-x: auto; padding: 12px; background: #fff; }

@@ -74,7 +74,7 @@ def load_data(config: Config) -> tuple[Dataset, Dataset]:
     else:
         parts = read_folder(name, config.image_size)
     if "all" in parts:
-        train, test = set_aside(parts["all"], 0.2, name, hint="; the part of 0.2 is to test on")
+        train, test = set_aside(parts["all"], 0.2, name, hint="; add rows: a part of 0.2 is to test on")
     else:
         train, test = parts["train"], parts["test"]
     try:

@@ -39,6 +39,12 @@ def test_right_and_wrong_have_colours_of_their_own_and_nothing_has_none():
     assert (wrong.get_cmap().name, right.get_cmap().name) == ("Oranges", "Blues")
 
 
+@pytest.mark.parametrize(("said", "label"), [([0, 1, 1], "right"), ([1, 0, 0], "wrong")])
+def test_there_is_no_scale_of_what_there_is_none_of(said, label):
+    _, *scales = gn.plot.confusion([0, 1, 1], said).axes
+    assert [axes.get_ylabel() for axes in scales] == [f"{label} (share of the row)"]
+
+
 @pytest.mark.parametrize("classes", [2, 21, 100])
 def test_any_number_of_classes_fits(classes):
     y = np.arange(3 * classes) % classes

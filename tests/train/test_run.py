@@ -753,7 +753,7 @@ def test_whole_numbers_can_be_quantities():
 
 
 def test_too_few_rows_are_named():
-    with pytest.raises(DataError, match=r"^d\.npz: .* 1 row cannot"):
+    with pytest.raises(DataError, match=r"^d\.npz: .* 1 row cannot .*; add rows: a part of 0\.2 is to test on$"):
         recipe.load_data(save("d.npz", np.ones((1, 2)), np.ones(1)))
     np.savez("e.npz", x=np.ones((5, 2)), y=[0, 1, 0, 1, 1])
     with pytest.raises(DataError, match=r"^e\.npz: .*4 rows.*; --valid 0 sets none aside$"):
