@@ -114,7 +114,9 @@ def read_npz(path: str | Path) -> dict[str, Dataset]:
 def _from_arrays(path: Path, x: np.ndarray, y: np.ndarray) -> Dataset:
     for name, values in (("x", x), ("y", y)):
         if values.dtype.kind not in "biuf":
-            raise FileError(f"{path}: {name} holds {values.dtype}, expected numbers")
+            names = name == "y" and values.dtype.kind in "US"
+            mend = "; number the classes, with numpy.unique(y, return_inverse=True)[1]" if names else ""
+            raise FileError(f"{path}: {name} holds {values.dtype}, expected numbers{mend}")
         if values.size == 0:
             raise DataError(f"{path}: {name} has shape {values.shape}: there are no examples in it")
     if x.ndim not in (2, 3, 4):

@@ -133,7 +133,7 @@ class Config:
         `of_run`: the file must be what `to_toml` wrote, from its first option to its last, not any choice of options.
         """
         try:
-            options = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            options = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise FileError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or not meant to be read

@@ -193,7 +193,7 @@ def test_npz_in_another_order_of_bytes_becomes_native(tmp_path):
         ({}, FileError, "expected arrays named x and y, .* found none"),
         ({"x": X, "z": Y}, FileError, "expected arrays named x and y, .* found x, z"),
         ({"x": X, "X": X + 1, "y": Y}, FileError, "each once; found x, X, y"),
-        ({"x": X, "y": np.array(["a", "b", "c", "d"])}, FileError, "y holds <U1, expected numbers"),
+        ({"x": X, "y": np.array(["a", "b", "c", "d"])}, FileError, "y holds <U1, expected numbers; number the classes"),
         ({"x": X.astype(complex), "y": Y}, FileError, "x holds complex128, expected numbers"),
         ({"x": X.astype(object), "y": Y}, FileError, "allow_pickle=False; write it with numpy.savez, from arrays"),
         (

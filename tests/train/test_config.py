@@ -100,6 +100,11 @@ def test_options_come_before_the_file_and_the_file_before_defaults(tmp_path):
     assert type(config.lr) is float
 
 
+def test_a_mark_at_the_beginning_as_editors_write_it_is_no_option(tmp_path):
+    (tmp_path / "c.toml").write_text("seed = 4\n", encoding="utf-8-sig")
+    assert Config.read(tmp_path / "c.toml").seed == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
