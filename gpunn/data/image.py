@@ -1,5 +1,6 @@
 """Pictures and drawings for a network that was trained on images. Reading files needs Pillow, the extra "image"."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,8 +89,11 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except ImportError:
         raise FileError(f"{path}: reading pictures needs Pillow: pip install pillow") from None
     try:
-        with Image.open(path) as file:
-            yield file
+        with warnings.catch_warnings():
+            # of a large photograph; beyond twice the size that is warned of Pillow raises an error
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                yield file
     except FileNotFoundError:
         raise FileError(f"{path}: there is no such file; a path begins in the folder you are in") from None
     except Exception as error:  # Pillow raises a dozen kinds over a damaged file

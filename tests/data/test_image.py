@@ -123,6 +123,16 @@ def test_sixteen_bits_are_not_cut_off(tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "a.png", about) * 255, stroke(200, 10).reshape(-1))
 
 
+def test_a_large_photograph_is_read_without_a_warning(tmp_path, monkeypatch):
+    path = tmp_path / "p.png"
+    Image.fromarray(np.arange(150, dtype=np.uint8).reshape(10, 15)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    read_image(path, {"image_shape": [10, 15, 1]})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 70)
+    with pytest.raises(FileError, match="cannot be read as a picture: Image size"):
+        read_image(path, {"image_shape": [10, 15, 1]})
+
+
 def test_a_turned_photograph_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
