@@ -90,11 +90,9 @@ def run(arguments, peers, say=print):
     suite, scaled = base | {"rows": [], "cost": {}}, base | {"sweeps": []}
     for section, workloads in SECTIONS.items():
         for w in workloads if section in arguments.only else ():
-            here = {n: p for n, p in peers.items() if w.kind in p.kinds and n not in base["skipped"]}
+            here = {n: p for n, p in peers.items() if p.takes(w) and n not in base["skipped"]}
             if section in ON_GPUS and not any(p.device == "cuda" for p in here.values()):
                 continue
-            if w.precision != "float32":
-                here = {n: p for n, p in here.items() if p.device == "cuda"}
             say(f"{section}: {w.name}")
             row = measure(w, here, arguments.rounds, turn, say)
             for name, reason in row["not_run"].items():

@@ -33,7 +33,7 @@ def cost(peers, rounds, say=print):
         except ImportError as error:  # PackageNotFoundError is one; or there is no `packaging` to read them with
             missing[f"{name}, installed size"] = str(error)
         for w in WORKLOADS:
-            if w.kind in peer.kinds:
+            if peer.takes(w):
                 try:
                     found[name]["training"][w.name] = training(peer, w)
                 except Gone as gone:

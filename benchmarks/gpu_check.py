@@ -395,7 +395,7 @@ def convolutions(shapes=CONVOLUTIONS, precisions=tuple(NEAR), device="cuda", sec
             found["left_out"].append([precision, how])
             continue
         with _by(how):
-            trained = _trained(w, precision, True, device, 1000)
+            trained = _trained(dataclasses.replace(w, precision=precision), True, device, 1000)
         losses[how] = trained["arrays"][0]
         row = {key: trained[key] for key in ("step_us", "fit_us", "graphs", "grown_bytes")}
         row |= {"by": how, "precision": precision, "losses": losses[how].tolist()}
@@ -573,9 +573,10 @@ def steps(folder):
     return found, well
 
 
-def rows():
-    """The training steps that are compared, in float32."""
-    return [*SECTIONS["mlp"][-1:], *SECTIONS["mlp"][0:3:2], *WIDE, Workload("cnn", (9216, 128, 10), 1024)]
+def rows(precision="float32"):
+    """The training steps that are compared."""
+    chosen = [*SECTIONS["mlp"][-1:], *SECTIONS["mlp"][0:3:2], *WIDE, Workload("cnn", (9216, 128, 10), 1024)]
+    return [dataclasses.replace(w, precision=precision) for w in chosen]
 
 
 def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, more=None):
@@ -589,12 +590,18 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, mor
             (Workload(*row, 64, optimizer="muon"), ()) for row in (("mlp", (784, 128, 10)), ("cnn", (9216, 128, 10)))
         ]
         more.append((Workload("cnn", (9216, 128, 10), 64), augment))
-    found, cases = [], [(w, p, ()) for w, p in itertools.product(workloads or rows(), precisions)]
-    for w, precision, augment in [*cases, *((w, "float32", augment) for w, augment in more)]:
-        row = {"workload": w.name, "precision": precision, "optimizer": w.optimizer, "augment": list(map(str, augment))}
+    chosen = itertools.product(workloads or rows(), precisions)
+    found, cases = [], [(dataclasses.replace(w, precision=precision), ()) for w, precision in chosen]
+    for w, augment in [*cases, *more]:
+        row = {
+            "workload": w.name,
+            "precision": w.precision,
+            "optimizer": w.optimizer,
+            "augment": list(map(str, augment)),
+        }
         try:
-            eager = _trained(w, precision, False, device, steps, augment)
-            captured = _trained(w, precision, True, device, 10 * steps, augment)  # for memory that might grow
+            eager = _trained(w, False, device, steps, augment)
+            captured = _trained(w, True, device, 10 * steps, augment)  # for memory that might grow
             row |= {"eager_us": eager["step_us"], "captured_us": captured["step_us"], "fit_us": captured["fit_us"]}
             row |= {key: captured[key] for key in ("graphs", "grown_bytes")}
             row["same_bits"] = all(map(np.array_equal, eager["arrays"], captured["arrays"]))
@@ -606,7 +613,7 @@ def graphs(device="cuda", workloads=None, precisions=PRECISIONS, steps=1000, mor
     return {"rows": found}, all(row["ok"] for row in found)
 
 
-def _trained(w, precision, graph, device, steps, augment=()):
+def _trained(w, graph, device, steps, augment=()):
     numbers = np.random.default_rng(5)
     n = 16 * w.batch + w.batch // 2  # whole batches, and a smaller one
     x, y = numbers.integers(0, 256, (n, *w.image), dtype=np.uint8), numbers.integers(0, 10, n)
@@ -615,7 +622,7 @@ def _trained(w, precision, graph, device, steps, augment=()):
     optimizers = {"sgd": gn.SGD, "adam": lambda lr: gn.Adam(gn.schedules.Cosine(lr, 60), **ADAM)}
     optimizers["muon"] = lambda lr: gn.Muon(gn.schedules.Cosine(lr, 60), weight_decay=0.1)
     optimizer = optimizers[w.optimizer](w.lr)
-    trainer = gn.Trainer(net, optimizer=optimizer, device=device, dtype=precision, graph=graph, clip_norm=5.0)
+    trainer = gn.Trainer(net, optimizer=optimizer, device=device, dtype=w.precision, graph=graph, clip_norm=5.0)
     data = gn.data.Dataset(x, y, image_shape=w.image if len(w.image) == 3 else (1, *w.image, 1))
     poison = _poison() if graph else ()
     history = trainer.fit(data, epochs=3, batch_size=w.batch, callbacks=poison, augment=augment)
@@ -753,9 +760,9 @@ def streaming(device="cuda", workloads=None, n=1 << 21, batch=16384):
     for w, graph in itertools.product(chosen, (False, True)):
         row = {"workload": w.name, "graph": graph}
         try:
-            there = _trained(w, "float32", graph, device, 20)
+            there = _trained(w, graph, device, 20)
             with _streamed(3 * w.batch * int(np.prod(w.image))):  # chunks of three batches
-                here = _trained(w, "float32", graph, device, 20)
+                here = _trained(w, graph, device, 20)
             row["error"] = max(map(error, here["arrays"], there["arrays"]))
             row["ok"] = all(map(np.array_equal, here["arrays"], there["arrays"])) and here["graphs"] == there["graphs"]
         except Exception:
@@ -821,10 +828,9 @@ def against(until):
         peer = dataclasses.replace(PEERS[name], options=PEERS[name].options | options)
         try:
             with process.Process(peer) as worker:
-                for w in rows():
+                for w in rows(precision):
                     if time.perf_counter() > until:
                         raise process.Gone("no time was left")
-                    w = dataclasses.replace(w, precision=precision)
                     told = worker.ask("prepare", workload=dataclasses.asdict(w), warm=0.2)
                     steps = max(10, min(2000, int(0.1 / told["step_s"])))
                     best = min(worker.ask("run", steps=steps)["seconds"] / steps for _ in range(5))
@@ -840,18 +846,17 @@ def against(until):
 def _compared(found, rates=None):
     """For each workload and precision: gpunn's step beside the best peer's and the floor."""
     rates, compared = rates or on_cuda(), []
-    for w, precision in itertools.product(rows(), PRECISIONS):
-        w = dataclasses.replace(w, precision=precision)
+    for w in itertools.chain.from_iterable(map(rows, PRECISIONS)):
         of = {row["who"]: row for row in found if row["workload"] == w.name}
         if "gpunn, graph" not in of:
             continue
         ours, peers = of["gpunn, graph"], {who: row["step_us"] for who, row in of.items() if "gpunn" not in who}
         floor_us = 1e6 * floor(w, rates)
-        row = {"workload": w.name, "precision": precision, "step_us": ours["step_us"], "floor_us": floor_us}
+        row = {"workload": w.name, "precision": w.precision, "step_us": ours["step_us"], "floor_us": floor_us}
         row |= {"of_floor": ours["step_us"] / floor_us, "peers_us": peers}
         if peers:
             row["of_best_peer"] = ours["step_us"] / min(peers.values())
-        near = TOLERANCE[precision]
+        near = TOLERANCE[w.precision]
         row["losses_agree"] = all(np.allclose(other["losses"], ours["losses"], rtol=near) for other in of.values())
         compared.append(row)
     return compared

@@ -88,7 +88,7 @@ def times(rows, device, rates):
         ]
         cells += [ratio(peers, name, against) for name in ours if against in names]
         if floors:
-            w = Workload(**row["workload"] | {"sizes": tuple(row["workload"]["sizes"])})
+            w = Workload.of(row["workload"])
             least = floor(w, rates) if w.task == "train" else None
             figures = peers.get(ours[0])
             cells.append(f"{figures['median'] / least:.2f}" if figures and least else "-")
@@ -139,7 +139,7 @@ def shares(rows, device, rates):
     ours = next((name for name in OURS[device] if name in names), None)
     table = []
     for row in rows:
-        rate = product_rate(rates, row["workload"].get("precision", "float32"))
+        rate = product_rate(rates, Workload.of(row["workload"]).precision)
         counts = [f"{row['flops'] / 1e9:,.3g}", f"{row['flops_needed'] / 1e9:,.3g}"]
         needed = [percent(row["flops_needed"], row["peers"].get(name), rate) for name in names]
         usual = [percent(row["flops"], row["peers"].get(ours), rate)] if ours else []

@@ -50,7 +50,7 @@ class Worker:
         from benchmarks.workloads import CHECKED, Workload, data, weights
 
         build = importlib.import_module(self.module).build
-        w = Workload(**workload | {"sizes": tuple(workload["sizes"])})
+        w = Workload.of(workload)
         inputs = weights(w), *data(w)
         start = time.perf_counter()
         self.task = build(w, *inputs, **self.options)

@@ -51,6 +51,11 @@ class Workload:
     lr: float = 1e-3
     precision: str = "float32"  # one of PRECISIONS
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Workload":
+        """The one with these fields, as JSON has them."""
+        return cls(**fields | {"sizes": tuple(fields["sizes"])})
+
     @property
     def network(self) -> str:
         """The network's name, and what it is computed in if that is not float32."""
@@ -164,7 +169,6 @@ SECTIONS = {
     ],
     "wide": WIDE,
 }
-for precision in PRECISIONS[1:]:
-    trained = [*SECTIONS["mlp"], *SECTIONS["cnn"], *WIDE]
-    SECTIONS[precision] = [replace(w, precision=precision) for w in trained]
+_TRAINED = [*SECTIONS["mlp"], *SECTIONS["cnn"], *WIDE]
+SECTIONS |= {p: [replace(w, precision=p) for w in _TRAINED] for p in PRECISIONS[1:]}
 ON_GPUS = "wide", *PRECISIONS[1:]  # sections for those alone

@@ -41,6 +41,10 @@ class Peer:
         """Where it computes: "cpu" or "cuda"."""
         return self.options.get("device", "cpu")
 
+    def takes(self, w: Any) -> bool:
+        """Whether it can do this Workload: such networks, and in another precision than float32 only on a GPU."""
+        return w.kind in self.kinds and (w.precision == "float32" or self.device == "cuda")
+
 
 _CUDA = {"device": "cuda"}
 # Each process holds the GPU's memory while another has its turn, so JAX must not take three quarters of it.
