@@ -276,19 +276,15 @@ def captured(t: "Trainer", batch: Callable[[], Pair], data: Pair, rows: Array | 
     trainer is left as it was. Raises CaptureError, or whatever was raised on the way.
     """
     xp, steps, kept = t.device.xp, t.steps, t._kept()
-
-    def copies(*arrays: Array) -> list[Array]:
-        return [xp.asarray(array, copy=True) for array in arrays]
+    before = t._copies(kept)
 
     def go_back() -> None:
         t.steps = steps
-        for array, value in zip(kept, before, strict=True):
-            array[...] = value
+        t._put_back(kept, before)
 
-    before = copies(*kept)
     try:
         x, y = batch()
-        wanted = [copies(t._update(x, y), *kept) for _ in range(2)]  # the second with another step's numbers
+        wanted = [t._copies([t._update(x, y), *kept]) for _ in range(2)]  # the second with another step's numbers
         if not math.isfinite(wanted[1][0]):
             return None
         go_back()

@@ -1,6 +1,7 @@
 """What a network is computed in: the data type of its weights, or on a CUDA GPU one of two that are faster."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -51,12 +52,12 @@ class Precision:
     def computing(self, *, rounded: bool = False) -> contextlib.AbstractContextManager[None]:
         """Inside it the network is computed so. `rounded`: the copy in `rounds` is up to date, not to be made."""
         if self.enters is None:
-            return self._tuned(_tf32() if self.tf32 else AS_IT_IS)
+            return self._tuned(_product().tf32() if self.tf32 else AS_IT_IS)
         return self._tuned(self.net.store.rounded(self._narrow, done=rounded))
 
     def updating(self) -> contextlib.AbstractContextManager[None]:
         """Inside it the optimiser takes its step: products, which Muon makes, need no more than TF32 in either."""
-        return self._tuned(_tf32() if self.tf32 or self.enters is not None else AS_IT_IS)
+        return self._tuned(_product().tf32() if self.tf32 or self.enters is not None else AS_IT_IS)
 
     def _tuned(self, inside: contextlib.AbstractContextManager[None]) -> contextlib.AbstractContextManager[None]:
         return _tuning(inside) if self.tune else inside
@@ -82,15 +83,14 @@ class Precision:
         return value, dz if as_it_is else ops.cast(dz, z.dtype)
 
 
-def _tf32() -> contextlib.AbstractContextManager[None]:
-    from gpunn.kernels.cuda.product import tf32  # not for a CPU
-
-    return tf32()
-
-
 @contextlib.contextmanager
 def _tuning(inside: contextlib.AbstractContextManager[None]) -> Iterator[None]:
-    from gpunn.kernels.cuda.product import tuning
-
-    with tuning(), inside:
+    with _product().tuning(), inside:
         yield
+
+
+@functools.cache
+def _product() -> Any:
+    from gpunn.kernels.cuda import product  # not for a CPU
+
+    return product

@@ -265,16 +265,15 @@ class Trainer:
     def _update(self, x: Array, y: Array, look: bool = False) -> Array:
         """Take a step, and return its loss; `look` at that before even where it waits for a GPU."""
         loss, look = None, look or self.device.on_host
-        buffers = self.net.store.buffers.values()
-        before = [self.device.xp.asarray(b.value, copy=True) for b in buffers] if look and buffers else []
+        buffers = [buffer.value for buffer in self.net.store.buffers.values()] if look else []
+        before = self._copies(buffers)
         while loss is None:
             with contextlib.suppress(MemoryError):
                 loss = self._gradient(x, y, self.steps)
             if loss is None and not self._make_room(x.shape[0]):
                 raise self._out_of_memory()
         if look and not math.isfinite(loss):
-            for buffer, as_it_was in zip(buffers, before, strict=True):
-                buffer.value[...] = as_it_was  # a running mean of what is not finite would never be finite again
+            self._put_back(buffers, before)  # a running mean of what is not finite would never be finite again
             raise self._diverged(x, float(loss), self.steps)
         self._descend()
         self.steps += 1
@@ -397,8 +396,15 @@ class Trainer:
         return [store.values, *self.state.values(), *(buffer.value for buffer in store.buffers.values())]
 
     def _snapshot(self) -> tuple[Any, ...]:
-        arrays = [self.device.xp.asarray(array, copy=True) for array in self._kept()]
-        return self.steps, self.batch, self.losses.total, self.losses.weight, arrays
+        return self.steps, self.batch, self.losses.total, self.losses.weight, self._copies(self._kept())
+
+    def _copies(self, arrays: list[Array]) -> list[Array]:
+        return [self.device.xp.asarray(array, copy=True) for array in arrays]
+
+    @staticmethod
+    def _put_back(arrays: list[Array], copies: list[Array]) -> None:
+        for array, copy in zip(arrays, copies, strict=True):
+            array[...] = copy
 
     def _check_losses(self, batches: Batches, good: tuple[Any, ...] | None) -> None:
         """Raise Diverged if a loss since the last look is not finite.
@@ -414,8 +420,7 @@ class Trainer:
             raise self._diverged(batches.x, losses[wrong], step)
         self.steps, self.batch, total, weight, arrays = good
         self.losses = Mean(total, weight)
-        for array, before in zip(self._kept(), arrays, strict=True):
-            array[...] = before
+        self._put_back(self._kept(), arrays)
         for x, y in itertools.islice(batches.epoch(self.epoch, start=self.batch), done - self.steps):
             self._advance(x, y, look=True)
         raise self._diverged(None, losses[wrong], step)  # only the first time: not by the steps

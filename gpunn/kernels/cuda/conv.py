@@ -38,8 +38,9 @@ def conv2d_relu(x: Array, W: Array, b: Array | None = None, *, stride: Pair = (1
     """`gpunn.ops.conv2d_relu` for CuPy arrays: one kernel by cuDNN, or two; or the product with an epilogue."""
     if b is None or not plain(x, W, b):
         return _op.reference(ops.conv2d_relu)(x, W, b, stride=stride, padding=padding)
-    given = x, W, _y(x, W, stride, padding), b, stride, padding
-    y, by_columns = given[2], functools.partial(_by_columns, *given)
+    y = _y(x, W, stride, padding)
+    given = x, W, y, b, stride, padding
+    by_columns = functools.partial(_by_columns, *given)
     if convolve("y", *given, functools.partial(by_columns, "relu"), relu=True):
         return y
     if convolve("y", *given, functools.partial(by_columns, "bias")):
